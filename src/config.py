@@ -1,0 +1,196 @@
+"""The configuration's shape: every key, its type, its range and what it means.
+
+YAML under `configs/` holds the values, these dataclasses hold the shape, and `src/validation.py` is the one door
+between them. Sections are cut by what a change must re-run (see `dvc.yaml`): a change in `run` re-runs nothing.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from src.config_data import DataConfig
+from src.config_training import AugmentConfig, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from src.schema import Count, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsConfig(Section):
+    """The frozen network whose features are stored beside the pixels; without pretrained weights none are."""
+
+    name: Annotated[str, Field(description="any model of timm")]
+    pretrained: Annotated[bool, Field(description="the weights that timm names, fetched from the hub")]
+    pretrained_path: Annotated[str | None, Field(description="a local .safetensors or .pth file instead")]
+    img_size: Annotated[int | None, Field(ge=4, description="side of the input in px; null: the network's own")]
+    mean: Annotated[
+        list[float] | None, Field(min_length=3, max_length=3, description="of each channel; null: the network's own")
+    ]
+    std: Annotated[
+        list[float] | None, Field(min_length=3, max_length=3, description="like `mean`, the standard deviation")
+    ]
+    batch_size: Annotated[Count, Field(description="images per forward pass")]
+    options: Annotated[dict[str, Any], Field(description="arguments of the builder")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig(Section):
+    """How pixels are packed (build_features)."""
+
+    size: Annotated[int | None, Field(ge=4, description="side of the packed square in px; null: from the images")]
+    max_size: Annotated[Count, Field(description="largest side chosen when `size` is null, in px")]
+    resize: Annotated[
+        Literal["crop", "squash", "pad"],
+        Field(description="crop: short side to `size`, centre cut; squash: both sides; pad: long side, black border"),
+    ]
+    interpolation: Annotated[Literal["bilinear", "bicubic", "lanczos"], Field(description="filter of the resize")]
+    embeddings: Annotated[EmbeddingsConfig, Field(description="features of a frozen network")]
+
+
+LINEAR_PROBE = "linear_probe"
+"""The `model.name` that asks for a head on the features of `features.embeddings`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """The network (train_model)."""
+
+    name: Annotated[str, Field(description="`baseline_cnn`, `residual_cnn`, `linear_probe` or any model name of timm")]
+    pretrained: Annotated[bool, Field(description="start from the weights that timm names, fetched from the hub")]
+    pretrained_path: Annotated[str | None, Field(description="start from a local .safetensors or .pth file instead")]
+    img_size: Annotated[
+        int | None,
+        Field(
+            ge=4, description="side of the input in px; null: the backbone's own when pretrained, else the packed size"
+        ),
+    ]
+    mean: Annotated[
+        list[float] | None,
+        Field(
+            min_length=3,
+            max_length=3,
+            description="of each channel in 0..1; null: the backbone's own when pretrained, else that of train",
+        ),
+    ]
+    std: Annotated[
+        list[float] | None,
+        Field(min_length=3, max_length=3, description="like `mean`, the standard deviation"),
+    ]
+    stem: Annotated[
+        Literal["auto", "plain", "small"],
+        Field(description="small: no early downsampling; auto: small up to 64 px unless pretrained"),
+    ]
+    options: Annotated[
+        dict[str, Any], Field(description="arguments of the builder, such as `drop_path_rate`, or of the probe")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(Section):
+    """Scoring a split or new images (predict_model)."""
+
+    images: Annotated[str | None, Field(description="image, folder or archive to predict; null: the packed splits")]
+    output: Annotated[str | None, Field(description="file for predictions of new images; null: inside the run folder")]
+    checkpoint: Annotated[Literal["best", "last"], Field(description="which checkpoint of the run")]
+    batch_size: Annotated[Count, Field(description="images per forward pass")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsConfig(Section):
+    """The search for wrong labels (predict_folds, label_issues)."""
+
+    features: Annotated[
+        Literal["auto", "pixels", "embeddings"],
+        Field(description="what labels are predicted from; auto: embeddings where there are any, else pixels"),
+    ]
+    folds: Annotated[int, Field(ge=2, description="each image is predicted by a model that saw none of its fold")]
+    regularization: Annotated[float, Field(gt=0, description="C of the logistic regression; smaller is smoother")]
+    method: Annotated[
+        Literal["confident_learning", "cleanlab"],
+        Field(description="how suspects are ranked; cleanlab is an extra: make requirements EXTRAS=labels"),
+    ]
+    max_suspects: Annotated[Count, Field(description="most suspects shown on the page")]
+    seed: Annotated[int, Field(ge=0, description="seed of the folds")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(Section):
+    """Many runs under one name (`python -m src.models.sweep`)."""
+
+    name: Annotated[str, Field(description="entry of `src/models/sweep.py`")]
+    options: Annotated[dict[str, Any], Field(description="arguments of the sweep")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Section):
+    """Figures and pages (visualize)."""
+
+    samples_per_class: Annotated[Count, Field(description="images per class in the sample grid")]
+    num_mistakes: Annotated[Count, Field(description="most confident mistakes shown")]
+    dpi: Annotated[int, Field(ge=50, le=600, description="resolution of the PNG files")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbConfig(Section):
+    """Weights & Biases."""
+
+    mode: Annotated[
+        Literal["auto", "online", "offline", "disabled"],
+        Field(description="auto: online where a key is found, else offline; never prompts"),
+    ]
+    project: Annotated[str, Field(description="project name")]
+    entity: Annotated[str | None, Field(description="team or user; null: the key's own")]
+    group: Annotated[str | None, Field(description="runs shown together")]
+    name: Annotated[str | None, Field(description="shown name; null: the run folder's")]
+    tags: Annotated[list[str], Field(description="labels to filter runs by")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadConfig(Section):
+    """Patience with a server."""
+
+    retries: Annotated[int, Field(ge=0, description="further attempts after a busy server or a broken connection")]
+    wait_s: Annotated[float, Field(ge=0, description="wait before the second attempt, doubled each time, in s")]
+    stall_s: Annotated[float, Field(gt=0, description="give up when nothing arrives for so long, in s")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """Where and how to run; a change here re-runs no stage."""
+
+    download: Annotated[DownloadConfig, Field(description="downloads of sources")]
+    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps; auto: the fastest there is")]
+    devices: Annotated[
+        int | None,
+        Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
+    ]
+    workers: Annotated[int | None, Field(ge=1, description="threads that read and decode; null: one per core")]
+    plan_steps: Annotated[int, Field(ge=1, description="steps that `make plan` measures of each run")]
+    wandb: Annotated[WandbConfig, Field(description="Weights & Biases")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Section):
+    """Everything a run depends on."""
+
+    run_dir: Annotated[
+        str | None,
+        Field(description="run folder; null: train makes models/runs/<id>, the others take models/pipeline"),
+    ]
+    data: DataConfig
+    features: FeaturesConfig
+    model: ModelConfig
+    augment: AugmentConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+    predict: PredictConfig
+    labels: LabelsConfig
+    report: ReportConfig
+    sweep: Annotated[SweepConfig | None, Field(description="a preset of `configs/sweep`; null: a single run")]
+    run: RunConfig
+
+
+def as_tree(cfg: Config) -> dict[str, Any]:
+    """The configuration as plain nested dicts, the inverse of `validate`."""
+    return asdict(cfg)

@@ -1,0 +1,1 @@
+"""Images by name, wherever their bytes lie: folders, single files, zip and tar archives."""

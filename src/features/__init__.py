@@ -1,0 +1,1 @@
+"""From a manifest to packed pixels, batches and the networks that turn pixels into features."""

@@ -1,0 +1,1 @@
+"""Transforms of training batches, each image with parameters of its own; `augment.py` holds the tables."""

@@ -1,0 +1,125 @@
+"""Splits as packed uint8 pixels: a few large files that are memory-mapped, in place of many small ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from src.files import read_json, write_json
+
+SHARD_BYTES = 2**31
+
+
+@dataclass(frozen=True)
+class PackedSplit:
+    """One split: `images[i]` is uint8 of shape (size, size, 3), `labels[i]` is -1 where there is none.
+
+    `digest` is the manifest's: it says which data the pixels came from.
+    """
+
+    name: str
+    shards: list[np.ndarray]
+    labels: np.ndarray
+    ids: list[str]
+    paths: list[str]
+    class_names: list[str]
+    digest: str
+
+    def __post_init__(self) -> None:
+        """Check the promises.
+
+        Raises:
+            ValueError: the lengths differ.
+        """
+        lengths = {sum(len(shard) for shard in self.shards), len(self.labels), len(self.ids), len(self.paths)}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"packed split {self.name}: pixels, labels and ids differ in length; run build_features again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def size(self) -> int:
+        """Side of the images, in px."""
+        return int(self.shards[0].shape[1]) if self.shards else 0
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """Pixels of the given images, uint8 of shape (len(indices), size, size, 3)."""
+        per_shard = len(self.shards[0])
+        if len(self.shards) == 1:
+            return self.shards[0][indices]
+        out = np.empty((len(indices), *self.shards[0].shape[1:]), dtype=np.uint8)
+        for number, shard in enumerate(self.shards):
+            here = indices // per_shard == number
+            out[here] = shard[indices[here] % per_shard]
+        return out
+
+    @classmethod
+    def load(cls, folder: Path) -> "PackedSplit":
+        """The split in the folder, its pixels memory-mapped.
+
+        Raises:
+            ValueError: there is none, or it breaks a promise.
+        """
+        facts = read_json(folder / "index.json", made_by="build_features")
+        try:
+            shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("images-*.npy"))]
+            labels = np.load(folder / "labels.npy")
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"{folder} is damaged ({error}); run build_features again") from None
+        return cls(folder.name, shards, labels, facts["ids"], facts["paths"], facts["class_names"], facts["digest"])
+
+
+class SplitWriter:
+    """A packed split while it is made: pixels are laid at their places in any order, `finish` makes it whole."""
+
+    def __init__(self, folder: Path, count: int, *, size: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.size = size
+        self._per_shard = max(1, SHARD_BYTES // (size * size * 3))
+        self._shards = [
+            open_memmap(
+                folder / f"images-{number:03d}.npy",
+                mode="w+",
+                dtype=np.uint8,
+                shape=(min(self._per_shard, count - start), size, size, 3),
+            )
+            for number, start in enumerate(range(0, count, self._per_shard))
+        ]
+
+    def put(self, position: int, pixels: np.ndarray) -> None:
+        """Lay the pixels of one image at its place."""
+        self._shards[position // self._per_shard][position % self._per_shard] = pixels
+
+    def finish(self, rows: Mapping[str, Sequence[Any]], *, class_names: Sequence[str], digest: str) -> None:
+        """Write labels and index, once every place has its pixels; `rows` has the columns id, path and label."""
+        for shard in self._shards:
+            shard.flush()
+        np.save(self.folder / "labels.npy", np.asarray(rows["label"], dtype=np.int64))
+        facts = {"ids": list(rows["id"]), "paths": list(rows["path"]), "class_names": list(class_names)}
+        write_json(self.folder / "index.json", facts | {"digest": digest, "size": self.size})
+
+
+def write_split(
+    folder: Path,
+    images: Iterable[tuple[int, np.ndarray]],
+    *,
+    size: int,
+    rows: Mapping[str, Sequence[Any]],
+    class_names: Sequence[str],
+    digest: str,
+) -> None:
+    """Write a split whose `rows` have the columns id, path and label.
+
+    `images` yields (position, pixels) in any order and must cover every position once.
+    """
+    writer = SplitWriter(folder, len(rows["id"]), size=size)
+    for position, pixels in images:
+        writer.put(position, pixels)
+    writer.finish(rows, class_names=class_names, digest=digest)

@@ -1,0 +1,1 @@
+"""From packed pixels to a checkpoint, and from a checkpoint to predictions."""

@@ -1,0 +1,254 @@
+"""The training algorithm: a step, an epoch, an evaluation, and the run they add up to."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.features.augment import Augment
+from src.features.draws import AGAIN
+from src.features.inputs import model_input, unit_images
+from src.features.loader import Batch, all_batches, epoch_batches, load, load_parts, part_of, steps_per_epoch
+from src.features.packed import PackedSplit
+from src.features.preprocess import Preprocess
+from src.logs import progress
+from src.models.clipping import Clip
+from src.models.freezing import Freezing, tell_trained
+from src.models.losses import Loss, one_hot
+from src.models.memory import within_memory
+from src.models.optimizers import set_lr
+from src.models.runtime import Runtime
+from src.models.schedules import Schedule
+from src.models.scoring import score
+from src.models.signals import StopFlag
+from src.models.state import TrainState
+from src.models.tally import Tally
+from src.models.team import Team
+
+log = logging.getLogger(__name__)
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What stays fixed while a model is trained."""
+
+    runtime: Runtime
+    team: Team
+    preprocess: Preprocess
+    augment: Augment
+    loss: Loss
+    schedule: Schedule
+    freezing: Freezing
+    num_classes: int
+    epochs: int
+    batch_size: int
+    micro_batch_size: int | None
+    eval_batch_size: int
+    max_skipped: int
+    balanced: bool
+    clip: Clip
+    patience: int | None
+    seed: int
+
+    def plan(self, split: PackedSplit, epoch: int) -> list[np.ndarray]:
+        """The draws of each training batch of an epoch."""
+        labels = split.labels if self.balanced else None
+        return epoch_batches(len(split), batch_size=self.batch_size, seed=self.seed, epoch=epoch, labels=labels)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is told of a run while it goes on: after each step, and after each epoch with its metrics and if best.
+
+    All processes are told the same at the same moment, so that a hook may be a meeting of theirs.
+    """
+
+    on_step: Callable[[TrainState], None]
+    on_epoch: Callable[[TrainState, Metrics, bool], None]
+
+
+def fit(state: TrainState, recipe: Recipe, *, splits: dict[str, PackedSplit], hooks: Hooks, stop: StopFlag) -> str:
+    """Why training stopped: `finished`, `patience` or the name of a signal; the state is trained in place.
+
+    Goes on from wherever the state stands. A signal ends it at the next step, or in the middle of an evaluation,
+    which is then made again. Where several processes train, all of them stop at the same step.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    train, val = splits["train"], splits.get("val")
+    per_epoch = steps_per_epoch(len(train), recipe.batch_size)
+    images = min(recipe.batch_size, len(train))
+    done = (state.epoch * per_epoch + state.batch) * images
+    total = recipe.epochs * per_epoch * images
+    with progress(what="train", total=total, initial=done, shown=recipe.team.leads) as bar:
+        while state.epoch < recipe.epochs:
+            metrics = train_epoch(state, recipe, train, advance=bar.update, stop=stop, on_step=hooks.on_step)
+            if not (signal := recipe.team.agree(stop)):
+                state.average.settle(partial(show, recipe, train, state.epoch))
+            if val is not None and not signal:
+                metrics |= evaluate(state.average.model, recipe, val, stop=stop)
+            if signal := recipe.team.agree(stop):
+                return signal
+            state.end_epoch()
+            metrics["epoch"] = state.epoch
+            hooks.on_epoch(state, metrics, state.is_best(metrics))
+            if recipe.patience is not None and state.epochs_without_gain >= recipe.patience:
+                log.info("no better val/acc for %d epochs: stopped early", recipe.patience)
+                return "patience"
+    return "finished"
+
+
+def train_epoch(
+    state: TrainState,
+    recipe: Recipe,
+    split: PackedSplit,
+    *,
+    advance: Callable[[int], object],
+    stop: StopFlag,
+    on_step: Callable[[TrainState], None],
+) -> Metrics:
+    """Loss, accuracy, rate and images/s of what is left of a pass over the split; ends early when a stop is asked for.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    ready(state, recipe)
+    began, begun, seen = time.perf_counter(), state.batch, 0
+    team = recipe.team
+    plan = recipe.plan(split, state.epoch)[state.batch :]
+    for batch in load_parts(split, plan, recipe.runtime.device, rank=team.rank, world=team.world):
+        if team.agree(stop):
+            break
+        train_step(state, recipe, batch)
+        seen += batch.num_global
+        advance(batch.num_global)
+        check_finite(state, recipe, split, plan[state.batch - begun - 1])
+        on_step(state)
+    whole = state.tally.whole(team)
+    metrics = whole.means("train")
+    if whole.unknown and team.leads:
+        log.warning("the loss of %d of %d images was not finite and is left out", whole.unknown, whole.images)
+    if not math.isfinite(metrics["train/loss"]):
+        lr = recipe.schedule(state.step)
+        raise ValueError(
+            f"the training loss is {metrics['train/loss']} in epoch {state.epoch + 1} (step {state.step}, "
+            f"rate {lr:.2g}): lower optimizer.lr, set train.clip, or use train.precision=fp32; "
+            "the checkpoints before it are kept"
+        )
+    rate = seen / (time.perf_counter() - began)
+    return metrics | {"lr": recipe.schedule(state.step - 1), "images_per_s": rate}
+
+
+def check_finite(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.ndarray) -> None:
+    """Nothing, unless gradients are no longer finite: looked at once in `train.max_skipped` steps, as it must wait.
+
+    Raises:
+        ValueError: with the step, the rate and the ids of the batch.
+    """
+    if state.step % recipe.max_skipped == 0:
+        ids = ", ".join(split.ids[index] for index in draws % AGAIN)
+        where = f"step {state.step} (rate {recipe.schedule(state.step - 1):.2g}, images {ids})"
+        state.guard.check(most=recipe.max_skipped, where=where)
+
+
+def ready(state: TrainState, recipe: Recipe) -> None:
+    """Bring the model into training mode, with the weights frozen that rest in this epoch."""
+    state.model.train()
+    if recipe.freezing.apply(state.model, state.epoch):
+        tell_trained(state.model, state.epoch)
+        # the old view goes first: it would still gather the gradients
+        state.forward = state.model
+        state.forward = recipe.team.view(state.model)
+
+
+def train_step(state: TrainState, recipe: Recipe, batch: Batch) -> None:
+    """One step of the optimiser; nothing in it waits for the device.
+
+    Where memory does not suffice, the gradients are made again in smaller passes; see `within_memory`.
+
+    Raises:
+        ValueError: a single image does not fit into memory, or one of several processes has too little.
+    """
+    recipe.team.reseed(recipe.seed, state.step)
+    passes = partial(add_gradients, state, recipe, batch)
+    num_images = len(batch.labels) - batch.lead
+    within_memory(state, passes, num_images=num_images, asked=recipe.micro_batch_size, team=recipe.team)
+    set_lr(state.optimizer, recipe.schedule(state.step))
+    state.scaler.unscale_(state.optimizer)
+    state.guard.keep_out(state.model.parameters())
+    recipe.clip(state.model)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.average.update(state.model, state.step)
+    state.step += 1
+    state.batch += 1
+
+
+def add_gradients(state: TrainState, recipe: Recipe, batch: Batch, size: int) -> None:
+    """Gradients and tally of a batch, from passes of `size` images.
+
+    Each pass weighs as much as it has images, so that the gradient is that of the mean over the global batch.
+    """
+    inputs, targets = training_inputs(recipe, batch, epoch=state.epoch)
+    labels = batch.labels[batch.lead :]
+    parts = micro_batches(len(labels), size)
+    for part in parts:
+        with recipe.team.gathering(state.forward, last=part is parts[-1]):
+            with recipe.runtime.autocast():
+                logits = state.forward(inputs[part])
+                loss = recipe.loss(logits, targets[part])
+            # the team's gradient is the mean of its processes'
+            weight = len(logits) * recipe.team.world / batch.num_global
+            state.scaler.scale(loss * weight).backward()
+        state.tally.add(loss, logits, labels[part])
+
+
+def micro_batches(num_images: int, size: int) -> list[slice]:
+    """Slices of at most `size` images that make up all of them."""
+    return [slice(start, start + size) for start in range(0, num_images, size)]
+
+
+def training_inputs(recipe: Recipe, batch: Batch, *, epoch: int) -> tuple[Tensor, Tensor]:
+    """What the network and the loss see of a batch: augmented, without the images that were only mixed in."""
+    targets = one_hot(batch.labels, recipe.num_classes)
+    images, targets = recipe.augment(unit_images(batch.images), targets, samples=batch.draws, epoch=epoch)
+    return model_input(images[batch.lead :], recipe.preprocess), targets[batch.lead :]
+
+
+def evaluate(model: nn.Module, recipe: Recipe, split: PackedSplit, *, stop: StopFlag) -> Metrics:
+    """`val/loss` (plain cross-entropy, in nats) and `val/acc` over every image of the split, each scored once.
+
+    After a signal they cover only what was scored until then.
+    """
+    tally = Tally.empty(recipe.runtime.device)
+    team = recipe.team
+    team.align(model)
+    rounds = all_batches(len(split), batch_size=recipe.eval_batch_size * team.world)
+    plan = [part_of(samples, rank=team.rank, world=team.world) for samples in rounds]
+    for batch in load(split, plan, recipe.runtime.device):
+        if team.agree(stop):
+            break
+        if not len(batch.labels):
+            # the last round has fewer images than there are processes
+            continue
+        logits = score(model, batch.images, recipe.preprocess, recipe.runtime)
+        tally.add(nn.functional.cross_entropy(logits, batch.labels), logits, batch.labels)
+    return tally.whole(team).means("val")
+
+
+def show(recipe: Recipe, split: PackedSplit, epoch: int, model: nn.Module, most: int) -> None:
+    """Run the model over up to `most` batches of the split as an evaluation would; see `Average.settle`."""
+    plan = epoch_batches(len(split), batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch)
+    for batch in load(split, plan[:most], recipe.runtime.device):
+        with torch.no_grad(), recipe.runtime.autocast():
+            model(model_input(unit_images(batch.images), recipe.preprocess))

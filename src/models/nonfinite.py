@@ -1,0 +1,37 @@
+"""Gradients that are not finite: zeros take their place, they are counted, and a run that has no others ends."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Guard:
+    """`in_a_row` is how many of the last steps had a gradient that is not finite; kept on the device.
+
+    Gradients of several processes are added up before it looks, so that all of them find the same.
+    """
+
+    in_a_row: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+    def keep_out(self, weights: Iterable[nn.Parameter]) -> None:
+        """Make a gradient that is not finite one of zeros, whole, and count it; nothing waits for the device."""
+        grads = [weight.grad for weight in weights if weight.grad is not None]
+        bad = ~torch.isfinite(nn.utils.get_total_norm(grads))
+        for grad in grads:
+            grad.masked_fill_(bad, 0.0)
+        self.in_a_row = (self.in_a_row.to(bad.device) + 1) * bad
+
+    def check(self, *, most: int, where: str) -> None:
+        """Nothing, while fewer than `most` steps in a row were left out. Waits for the device.
+
+        Raises:
+            ValueError: so many were, or more; `where` names the last one.
+        """
+        if (found := int(self.in_a_row)) >= most:
+            raise ValueError(
+                f"the gradient was not finite in {found} steps in a row (train.max_skipped={most}), last in {where}: "
+                "lower optimizer.lr, set train.clip, or use train.precision=fp32; the checkpoints before are kept"
+            )

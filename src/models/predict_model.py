@@ -1,0 +1,93 @@
+"""Score the packed splits with a trained model, or predict new images (predict.images=<file, folder or archive>)."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.cli import run_verb
+from src.config import Config
+from src.layout import PACKED_DIR, PIPELINE_RUN, RunFolder
+
+if TYPE_CHECKING:
+    from src.artifacts import Predictions
+    from src.models.checkpoint import TrainedModel
+    from src.models.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+NOT_SCORED = ("train",)
+
+
+def predict_model(cfg: Config) -> None:
+    """Write predictions and metrics of the splits, or predictions of new images.
+
+    Raises:
+        ValueError: no usable checkpoint, other data than it was trained on, or images that cannot be found.
+    """
+    if cfg.predict.images is not None and not Path(cfg.predict.images).exists():
+        raise ValueError(f"predict.images={cfg.predict.images} does not exist; give an image, a folder or an archive")
+    from src.models import checkpoint, runtime
+
+    folder = RunFolder(Path(cfg.run_dir or PIPELINE_RUN))
+    checkpoint.load_facts(folder.checkpoint(cfg.predict.checkpoint))
+    place = runtime.start(cfg.run, "fp32")
+    trained = checkpoint.load(folder.checkpoint(cfg.predict.checkpoint), place.device)
+    if cfg.predict.images is None:
+        score_splits(cfg, trained, place, folder)
+    else:
+        predict_new(cfg, trained, place, folder)
+
+
+def score_splits(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: RunFolder) -> None:
+    """Write `predictions/<split>.parquet`, `predictions/confusion.csv` and `metrics.json`."""
+    from src import metrics
+    from src.artifacts import ordered_splits
+    from src.features.packed import PackedSplit
+    from src.features.statistics import STATISTICS_FILE
+    from src.files import read_json, write_json
+    from src.models.predictor import predict_split
+
+    counts = read_json(PACKED_DIR / STATISTICS_FILE, made_by="build_features")["counts"]
+    found = {}
+    for name in ordered_splits([name for name in counts if name not in NOT_SCORED]):
+        split = PackedSplit.load(PACKED_DIR / name)
+        predictions = predict_split(trained, split, place, batch_size=cfg.predict.batch_size)
+        predictions.save(folder.predictions / f"{name}.parquet")
+        known = predictions.labels >= 0
+        if known.any():
+            found[name] = metrics.evaluate(predictions.labels[known], predictions.probs[known], trained.class_names)
+            log.info("%s: accuracy %.4f on %d images", name, found[name]["acc"], found[name]["num_images"])
+        if name == "test":
+            write_confusion(predictions, folder.predictions / "confusion.csv")
+    write_json(folder.metrics, found)
+
+
+def predict_new(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: RunFolder) -> None:
+    """Write predictions of new images as parquet and as CSV, and tell the first of them."""
+    from src.models.predictor import predict_images
+
+    assert cfg.predict.images is not None
+    location = Path(cfg.predict.images)
+    new = predict_images(trained, location, place, batch_size=cfg.predict.batch_size, max_pixels=cfg.data.max_pixels)
+    output = Path(cfg.predict.output or folder.path / "new" / f"{location.stem}.csv")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    table = new.predictions.table().drop(columns=["label", "path"])
+    table.insert(2, "prob", new.predictions.probs.max(axis=1))
+    table.to_csv(output, index=False)
+    shown = zip(table["id"].head(10), table["pred"], table["prob"], strict=False)
+    for name, pred, prob in shown:
+        log.info("%s: %s (%.1f %%)", name, pred, 100 * prob)
+    for name, reason in list(new.unreadable.items())[:10]:
+        log.warning("%s left out: %s", name, reason)
+    log.info("%d images predicted, %d unreadable; all in %s", len(table), len(new.unreadable), output)
+
+
+def write_confusion(predictions: "Predictions", path: Path) -> None:
+    """Write a CSV file with a row per labelled image: actual and predicted class."""
+    table = predictions.table()
+    labelled = table[table["label"] != ""]
+    labelled[["label", "pred"]].set_axis(["actual", "predicted"], axis=1).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    run_verb(predict_model, about=__doc__)

@@ -1,0 +1,249 @@
+"""Where the numbers of a training run go: a local file of JSON rows, and Weights & Biases.
+
+The local rows are the record; Weights & Biases is a view of them. A tracker that fails costs its own rows, never the
+training: it says so once and is switched off. Only this module imports wandb, and only when a run uses it.
+"""
+
+import configparser
+import logging
+import netrc
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+from src.config import RunConfig, WandbConfig
+from src.layout import RunFolder
+from src.metrics_log import JsonlTracker
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["online", "offline", "disabled"]
+
+MODES: dict[str, Mode] = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+CLOUD_URL = "https://api.wandb.ai"
+
+# Seconds that W&B may take to start and to upload the rest; a tracker that does not answer at all is given up later.
+START_S, FINISH_S, PATIENCE_S = 30.0, 60.0, 90.0
+
+
+class Tracker(Protocol):
+    """What the training loop needs of a place that keeps metrics."""
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Keep one row of metrics."""
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Keep figures that describe the whole run, such as `val/acc_best`."""
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Keep what is still on its way and close."""
+
+
+class WandbTracker:
+    """A run of Weights & Biases whose files lie in `folder`/wandb; no model and no code is uploaded.
+
+    A stopped run goes on under the same `run_id`; where the server does not answer at the start, rows stay offline.
+    """
+
+    def __init__(self, cfg: WandbConfig, *, mode: Mode, folder: Path, run_id: str, config: Mapping[str, Any]) -> None:
+        import wandb
+
+        start = partial(_start_run, cfg, folder=folder, run_id=run_id, config=config)
+        try:
+            self._run = start(mode=mode)
+        except (wandb.Error, OSError) as error:
+            if mode != "online":
+                raise
+            log.warning("W&B does not take the run online (%s): kept offline", str(error).partition("\n")[0])
+            _drop_service()
+            self._run = start(mode="offline")
+        where = f"offline, upload with: wandb sync {Path(self._run.dir).parent}"
+        log.info("W&B run %s: %s", run_id, where if self._run.offline else self._run.url)
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Hand one row to the service of W&B."""
+        self._run.log(dict(metrics), step=step, commit=True)
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Set figures shown in the table of runs."""
+        self._run.summary.update(dict(metrics))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Wait for the upload, within bounds, and mark the run as finished or failed."""
+        self._run.finish(exit_code=exit_code)
+
+
+class SafeTracker:
+    """A tracker that can neither stop the training nor keep it waiting: after one failure it is switched off.
+
+    `what` names the tracker and `kept` tells where its rows still are, both for the one warning; `abandon` frees
+    what a failed tracker holds. No call takes much longer than `patience_s`.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Tracker],
+        *,
+        what: str,
+        kept: str,
+        abandon: Callable[[], None] = lambda: None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._what, self._kept, self._abandon, self._patience_s = what, kept, abandon, patience_s
+        started: list[Tracker] = []
+        self._tracker = started[0] if self._tried("the start", lambda: started.append(start())) else None
+
+    def do(self, when: str, action: Callable[[Tracker], None]) -> None:
+        """Let the tracker act, unless it is switched off; `when` is told in the warning."""
+        if self._tracker is not None and not self._tried(when, partial(action, self._tracker)):
+            self._tracker = None
+
+    def _tried(self, when: str, action: Callable[[], None]) -> bool:
+        fault = _fault_of(action, wait_s=self._patience_s)
+        if fault:
+            log.warning("%s failed at %s (%s) and is off for the rest; %s", self._what, when, fault, self._kept)
+            _fault_of(self._abandon, wait_s=self._patience_s / 20)
+        return not fault
+
+
+class Trackers:
+    """Several trackers as one, or none; closed at the end of a `with` block, also after an error."""
+
+    def __init__(self, trackers: Sequence[SafeTracker] = ()) -> None:
+        self._trackers = tuple(trackers)
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Hand one row to each tracker."""
+        self._each(f"step {step}", lambda tracker: tracker.log(metrics, step=step))
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Hand the figures of the run to each tracker."""
+        self._each("the summary", lambda tracker: tracker.summary(metrics))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Close each tracker; what is logged later goes nowhere."""
+        self._each("the end of the run", lambda tracker: tracker.finish(exit_code))
+        self._trackers = ()
+
+    def _each(self, when: str, action: Callable[[Tracker], None]) -> None:
+        for tracker in self._trackers:
+            tracker.do(when, action)
+
+    def __enter__(self) -> "Trackers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.finish(exit_code=0 if kind is None else 1)
+
+
+def open_trackers(
+    cfg: RunConfig, *, folder: Path, run_id: str, config: Mapping[str, Any], resume_step: int = 0
+) -> Trackers:
+    """The trackers that the configuration asks for; every row also goes to `metrics.jsonl`.
+
+    Raises:
+        OSError: the run folder cannot be written.
+        ValueError: `metrics.jsonl` of an earlier run is damaged.
+    """
+    rows = RunFolder(folder).metrics_log
+    local = JsonlTracker(rows, resume_step=resume_step)
+    trackers = [SafeTracker(lambda: local, what=str(rows), kept="later epochs are not in it")]
+    mode = resolve_mode(cfg.wandb, os.environ, home=Path.home())
+    if mode != "disabled":
+        start = partial(WandbTracker, cfg.wandb, mode=mode, folder=folder, run_id=run_id, config=config)
+        trackers.append(SafeTracker(start, what="W&B", kept=f"all rows are in {rows}", abandon=_drop_service))
+    return Trackers(trackers)
+
+
+def resolve_mode(cfg: WandbConfig, environ: Mapping[str, str], *, home: Path) -> Mode:
+    """How W&B is used: as the configuration says, else WANDB_MODE, else online where a key is found.
+
+    Without a key the answer is never `online`, so that nothing prompts. `home` holds `.netrc` and wandb's settings.
+    """
+    key, wanted = ("run.wandb.mode", cfg.mode) if cfg.mode != "auto" else ("WANDB_MODE", environ.get("WANDB_MODE"))
+    mode = MODES.get(wanted or "online")
+    if mode is None:
+        log.warning("%s=%s is unknown; allowed: %s; W&B is used as if it were unset", key, wanted, ", ".join(MODES))
+    if mode in ("offline", "disabled"):
+        return mode
+    if _has_key(environ, home=home):
+        return "online"
+    if mode and wanted:
+        log.warning("%s=%s, but no W&B key is found: offline; run `wandb login` or set WANDB_API_KEY", key, wanted)
+    return "offline"
+
+
+def _start_run(cfg: WandbConfig, *, mode: Mode, folder: Path, run_id: str, config: Mapping[str, Any]) -> Any:
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=START_S,
+        x_service_wait=START_S,
+        finish_timeout=FINISH_S,
+        finish_timeout_raises=True,
+        save_code=False,
+        reinit="create_new",
+        # A row is on disk this soon after it is logged, and so survives a kill of everything; the default is 15 s.
+        x_transaction_log_flush_interval=0.2,
+    )
+    (folder / "wandb").mkdir(parents=True, exist_ok=True)
+    shown = asdict(cfg) | {"mode": mode, "name": cfg.name or folder.name}
+    return wandb.init(**shown, config=dict(config), dir=folder, id=run_id, resume="allow", settings=settings)
+
+
+def _drop_service() -> None:
+    """Forget the service of W&B, whose exit hook would hold up or clutter the end of the process."""
+    import wandb
+
+    wandb.teardown(exit_code=1)
+
+
+def _fault_of(action: Callable[[], None], *, wait_s: float) -> str:
+    """Why the action failed, or an empty text; one that does not come back within `wait_s` is left behind."""
+    fault = ["ended early"]
+
+    def guarded() -> None:
+        try:
+            action()
+            fault[0] = ""
+        # Whatever a tracker raises must not reach the training; the caller tells it.
+        except Exception as error:  # noqa: BLE001
+            fault[0] = f"{type(error).__name__}: {error}".partition("\n")[0]
+
+    thread = Thread(target=guarded, daemon=True, name="tracker")
+    thread.start()
+    thread.join(wait_s)
+    return f"no answer within {wait_s:g} s" if thread.is_alive() else fault[0]
+
+
+def _has_key(environ: Mapping[str, str], *, home: Path) -> bool:
+    """Whether wandb would find credentials without asking: in the environment, a netrc file or its settings file."""
+    if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    settings = _wandb_settings(Path(environ.get("WANDB_CONFIG_DIR") or home / ".config" / "wandb") / "settings")
+    host = urlsplit(environ.get("WANDB_BASE_URL") or settings.get("base_url") or CLOUD_URL).netloc
+    files = [Path(environ["NETRC"]).expanduser()] if environ.get("NETRC") else [home / ".netrc", home / "_netrc"]
+    return bool(settings.get("api_key")) or any(_netrc_has(path, host) for path in files)
+
+
+def _wandb_settings(path: Path) -> Mapping[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_dict({"default": {}})
+    with suppress(configparser.Error, OSError, UnicodeDecodeError):
+        parser.read(path)
+    return parser["default"]
+
+
+def _netrc_has(path: Path, host: str) -> bool:
+    with suppress(netrc.NetrcParseError, OSError, UnicodeDecodeError):
+        entry = netrc.netrc(path).authenticators(host)
+        return entry is not None and bool(entry[2])
+    return False

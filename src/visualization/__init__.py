@@ -1,0 +1,1 @@
+"""From artifacts to figures and pages. Never imports torch."""

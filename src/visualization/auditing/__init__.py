@@ -1,0 +1,1 @@
+"""The page of the data audit: what it shows and how it is drawn."""

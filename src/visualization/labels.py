@@ -1,0 +1,40 @@
+"""Names and numbers as readers see them."""
+
+from unicodedata import east_asian_width
+
+MOST_CHARACTERS = 22
+
+
+def width(text: str) -> int:
+    """Room the text takes, in Latin characters: wide ones, such as Chinese, count twice."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def shortened(name: str, most: int = MOST_CHARACTERS) -> str:
+    """The name on one line, its middle left out where it is wider than `most` Latin characters."""
+    line = " ".join(name.split())
+    if width(line) <= most:
+        return line
+    room = (most - 1) * len(line) // width(line)
+    head = room * 2 // 3
+    return f"{line[:head]}…{line[len(line) - (room - head) :]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `8.4 s`, `2 min 5 s` or `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def wilson_interval(share: float, num_images: int) -> tuple[float, float]:
+    """95 % interval of a share measured on that many images (Wilson, 1927)."""
+    z = 1.959964
+    centre = share + z**2 / (2 * num_images)
+    spread = z * (share * (1 - share) / num_images + z**2 / (4 * num_images**2)) ** 0.5
+    scale = 1 + z**2 / num_images
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

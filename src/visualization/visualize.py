@@ -1,0 +1,57 @@
+"""Draw the figures of a run and write its page: artifacts -> reports/figures/<run>/*.png and reports/<run>/index.html.
+
+The run is models/pipeline, or the folder in run_dir=<folder>; it needs the data it was trained on, its training record
+and its predictions (make_dataset, build_features, train_model, predict_model).
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from src.cli import run_verb
+from src.config import Config
+from src.files import write_atomically
+from src.layout import PIPELINE_RUN, RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def visualize(cfg: Config) -> None:
+    """Write the figures and the page of one run; the old ones stay whole until all the new ones are drawn."""
+    from src.visualization.evidence import gather
+    from src.visualization.figures import FIGURES
+    from src.visualization.rendering import png
+    from src.visualization.report import page
+
+    run = RunFolder(Path(cfg.run_dir) if cfg.run_dir is not None else PIPELINE_RUN)
+    evidence = gather(run, cfg.report)
+    html = page(evidence, written=datetime.now())
+    figures = {f"{name}.png": png(draw, evidence) for name, draw in FIGURES.items()}
+    replace_files(run.figures, figures)
+    index = run.report / "index.html"
+    write_atomically(index, html.encode("utf-8"))
+    log.info("%d figures in %s, page: %s", len(figures), run.figures, index)
+
+
+def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Make the folder hold exactly these files: all are written beside it before the first one takes its place."""
+    staged = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        for name, content in contents.items():
+            (staged / name).write_bytes(content)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in contents:
+            (staged / name).replace(folder / name)
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in contents:
+                path.unlink()
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_verb(visualize, about=__doc__)

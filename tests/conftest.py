@@ -1,0 +1,53 @@
+"""What tests share: real images and weights where they are at hand, and small drawn images where they are not."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+from tests.project import Project, copy_project
+
+# No test but those of the trackers starts the service of W&B.
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+# What the make that runs this suite was told is not meant for the makes that tests run.
+for variable in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "PIPELINE_ARGS", "ARGS"):
+    os.environ.pop(variable, None)
+
+# The shapes and types in the signatures of the floors with tensors are checked at each call, in tests only.
+install_import_hook(["src.features", "src.models"], "beartype.beartype")
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _optional_file(folder_variable: str, beside: str, name: str) -> Path:
+    folder = Path(os.environ.get(folder_variable, PROJECT_ROOT.parent / "shared" / beside))
+    path = folder / name
+    if not path.exists():
+        pytest.skip(f"{name} is not at hand: set {folder_variable} to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """Path of a real image archive; skips the test when it is absent."""
+    return lambda name: _optional_file("IMAGE_DATA_DIR", "data", name)
+
+
+@pytest.fixture(scope="session")
+def weights_file() -> Callable[[str], Path]:
+    """Path of a real weight file; skips the test when it is absent."""
+    return lambda name: _optional_file("IMAGE_WEIGHTS_DIR", "weights", name)
+
+
+@pytest.fixture(scope="session")
+def digits_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project in which every stage has run on the digits, with a small net for two epochs."""
+    project = copy_project(tmp_path_factory.mktemp("digits") / "project")
+    project.commit("a fresh clone")
+    project.make("report", "model=baseline_cnn model.options.width=8 train.epochs=2")
+    project.make("data")
+    project.make("label-issues")
+    return project
