@@ -16,6 +16,11 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 for variable in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "PIPELINE_ARGS", "ARGS"):
     os.environ.pop(variable, None)
 
+# Of tests that run side by side each has its share of the cores.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
 # The shapes and types in the signatures of the floors with tensors are checked at each call, in tests only.
 install_import_hook(["src.features", "src.models"], "beartype.beartype")
 
