@@ -1,7 +1,7 @@
 """What tests share: real images and weights where they are at hand, and small drawn images where they are not."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,16 @@ if WORKERS > 1:
 install_import_hook(["src.features", "src.models"], "beartype.beartype")
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The report in UTF-8: damaged archives hold names that no other process could be told."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def _optional_file(folder_variable: str, beside: str, name: str) -> Path:

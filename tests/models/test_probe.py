@@ -190,6 +190,13 @@ def test_settings_that_cannot_hold_with_a_probe_are_refused(override, message):
         probing(override)
 
 
+def test_a_team_started_by_torchrun_is_told_that_one_process_fits_it(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    given = "features.embeddings.pretrained_path=weights.safetensors"
+    with pytest.raises(ValueError, match="fitted by one process and 2 were started; run it without torchrun"):
+        train_model(configured("features=embeddings", "model=linear_probe", given))
+
+
 def test_features_alone_choose_the_probe_and_a_network_typed_besides_goes_over_it():
     weights = "features.embeddings.pretrained_path=weights.safetensors"
     assert configured("features=embeddings", weights).model.name == "baseline_cnn"
