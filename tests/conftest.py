@@ -27,6 +27,28 @@ install_import_hook(["src.features", "src.models"], "beartype.beartype")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
+LONGEST_FIRST = (
+    "test_readme.py",
+    "test_resume.py",
+    "test_pipeline_dvc.py",
+    "test_launch.py",
+    "test_search.py",
+    "test_cross_validation.py",
+    "test_probe.py",
+    "test_docs.py",
+    "test_make_dataset.py",
+    "test_kaggle_source.py",
+    "test_relabel.py",
+)
+"""Files of tests that take minutes: begun last, one of them would be waited for by itself."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first; tests of one file keep their order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
