@@ -70,9 +70,10 @@ def probe_options(options: Mapping[str, Any]) -> ProbeOptions:
 
 
 def fit_head(train: Embeddings, val: Embeddings | None, options: ProbeOptions, *, seed: int) -> tuple[Head, float]:
-    """The head fitted to train, and the C it was fitted with: the one of least loss on val, or out of fold on train.
+    """The head fitted to train, and the C it was fitted with: the most accurate on val, or out of fold on train.
 
-    Vectors are standardised by train; the standardisation is folded into the head. The same on every call.
+    Of equally accurate ones it is that of least loss, as the best epoch is chosen elsewhere. Vectors are standardised
+    by train; the standardisation is folded into the head. The same on every call.
 
     Raises:
         ValueError: a class of train has fewer images than there are folds.
@@ -86,8 +87,8 @@ def fit_head(train: Embeddings, val: Embeddings | None, options: ProbeOptions, *
             cuts = [Cut(standard, labels, (np.asarray(val.vectors) - shift) / scale, val.labels)]
         else:
             cuts = _folds(standard, labels, options, seed=seed)
-        losses = [_loss(cuts, strength, options) for strength in progress(strengths, what="choose C", unit="values")]
-        strengths = [strengths[int(np.argmin(losses))]]
+        tried = progress(strengths, what="choose C", unit="values")
+        strengths = [max(tried, key=lambda strength: _standing(cuts, strength, options))]
     fitted = _fitted(standard, labels, strengths[0], options)
     weight = fitted.weight / scale
     return Head(weight.astype(np.float32), (fitted.bias - weight @ shift).astype(np.float32)), float(strengths[0])
@@ -154,11 +155,11 @@ def _folds(vectors: np.ndarray, labels: np.ndarray, options: ProbeOptions, *, se
     return [Cut(vectors[fit], labels[fit], vectors[out], labels[out]) for fit, out in folds]
 
 
-def _loss(cuts: Sequence[Cut], strength: float, options: ProbeOptions) -> float:
-    """Cross-entropy on what was held out, the mean over its images."""
+def _standing(cuts: Sequence[Cut], strength: float, options: ProbeOptions) -> tuple[float, float]:
+    """Accuracy and negative cross-entropy on what was held out, the mean over its images."""
     judged = [(cut.other_labels, _fitted(cut.vectors, cut.labels, strength, options).probs(cut.others)) for cut in cuts]
     labels, probs = (np.concatenate(parts) for parts in zip(*judged, strict=True))
-    return log_loss(labels, probs)
+    return float((probs.argmax(axis=1) == labels).mean()), -log_loss(labels, probs)
 
 
 def _fitted(vectors: np.ndarray, labels: np.ndarray, strength: float, options: ProbeOptions) -> Head:

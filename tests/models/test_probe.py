@@ -9,6 +9,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from src.artifacts import Predictions, RunRecord
 from src.features.embedder import embed_packed, load_embedder
@@ -62,10 +66,6 @@ def drawn_features(*, num_classes: int, count: int = 90, seed: int = 0) -> Embed
 
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_the_head_gives_the_probabilities_of_scikit_learns_regression(num_classes):
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     features = drawn_features(num_classes=num_classes)
     head, strength = fit_head(features, None, probe_options({**OPTIONS, "regularization": [0.03]}), seed=0)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.03, max_iter=300))
@@ -74,20 +74,30 @@ def test_the_head_gives_the_probabilities_of_scikit_learns_regression(num_classe
     assert np.allclose(head.probs(features.vectors), theirs.predict_proba(features.vectors), atol=1e-4)
 
 
-def test_the_strength_is_the_one_of_least_loss_on_val():
+def test_the_strength_is_the_most_accurate_on_val_and_of_equal_ones_that_of_least_loss():
     train, val = drawn_features(num_classes=3), drawn_features(num_classes=3, seed=1)
-    strengths = [1e-6, 0.01, 1e4]
-    losses = {}
+    strengths = [1e-6, 1e-3, 0.01, 1e4]
+    standings = {}
     for strength in strengths:
         head, _ = fit_head(train, val, probe_options({**OPTIONS, "regularization": [strength]}), seed=0)
-        losses[strength] = log_loss(val.labels, head.probs(val.vectors))
+        probs = head.probs(val.vectors)
+        standings[strength] = ((probs.argmax(axis=1) == val.labels).mean(), -log_loss(val.labels, probs))
     _, chosen = fit_head(train, val, probe_options({**OPTIONS, "regularization": strengths}), seed=0)
-    assert chosen == min(losses, key=losses.__getitem__) == 0.01
+    assert chosen == max(standings, key=standings.__getitem__)
+    assert min(standings.values()) < standings[chosen]
 
 
 def test_without_val_the_strength_is_chosen_out_of_fold():
-    options = probe_options({**OPTIONS, "regularization": [1e-6, 0.01, 1e4]})
-    assert fit_head(drawn_features(num_classes=3), None, options, seed=0)[1] == 0.01
+    train, strengths, standings = drawn_features(num_classes=3), [1e4, 0.01, 1e-6], {}
+    vectors = StandardScaler().fit_transform(train.vectors)
+    folds = StratifiedKFold(OPTIONS["folds"], shuffle=True, random_state=0)
+    for strength in strengths:
+        theirs = LogisticRegression(C=strength, max_iter=300)
+        probs = cross_val_predict(theirs, vectors, train.labels, cv=folds, method="predict_proba")
+        standings[strength] = ((probs.argmax(axis=1) == train.labels).mean(), -log_loss(train.labels, probs))
+    _, chosen = fit_head(train, None, probe_options({**OPTIONS, "regularization": strengths}), seed=0)
+    assert chosen == max(standings, key=standings.__getitem__)
+    assert len(set(standings.values())) == len(strengths)
 
 
 def test_a_class_with_fewer_images_than_folds_is_named_as_the_cause():
