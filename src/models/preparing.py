@@ -24,9 +24,9 @@ from src.models.checkpoint import ModelFacts
 from src.models.clipping import build_clip
 from src.models.freezing import build_freezing
 from src.models.imbalance import class_counts, treatment
-from src.models.loop import Recipe
 from src.models.losses import build_loss
 from src.models.optimizers import build_optimizer, check_optimizer
+from src.models.recipe import Recipe
 from src.models.run_folder import claim, plan_of, resumed_config
 from src.models.schedules import build_schedule
 from src.models.state import TrainState
@@ -138,6 +138,7 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
         balanced=treated.balanced,
         clip=build_clip(cfg.train.clip),
         max_skipped=cfg.train.max_skipped,
+        rollback=cfg.train.rollback,
         patience=cfg.train.patience,
         seed=cfg.train.seed,
     )

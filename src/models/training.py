@@ -19,7 +19,8 @@ from src.logs import environment, git_state
 from src.metrics_log import write_metrics
 from src.models import checkpoint
 from src.models.checkpoint import ModelFacts
-from src.models.loop import Hooks, Metrics, Recipe, fit
+from src.models.loop import Hooks, Metrics, fit
+from src.models.recipe import Recipe
 from src.models.run_folder import Claim
 from src.models.signals import STOPPING, StopFlag
 from src.models.state import TrainState
@@ -152,6 +153,7 @@ class Training:
             images_per_s=round(rates[len(rates) // 2], 1) if rates else 0.0,
             peak_mib=round(peak_mib, 1),
             stopped=stopped,
+            facts={"rollbacks": self.state.rollbacks},
         )
 
 
