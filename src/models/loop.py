@@ -27,6 +27,7 @@ from src.models.scoring import score
 from src.models.signals import StopFlag
 from src.models.state import TrainState
 from src.models.tally import Tally
+from src.models.waiting import Timed
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def train_epoch(
     stop: StopFlag,
     on_step: Callable[[TrainState], None],
 ) -> Metrics:
-    """Loss, accuracy, rate and images/s of what is left of a pass over the split; ends early when a stop is asked for.
+    """Loss, accuracy, rate, speed and waits of what is left of a pass over the split; ends early when asked to stop.
 
     Raises:
         NotFiniteError: gradients or losses are no longer finite.
@@ -122,7 +123,8 @@ def train_epoch(
     began, begun, seen = time.perf_counter(), state.batch, 0
     team = recipe.team
     plan = recipe.plan(split, state.epoch)
-    for batch in load_parts(split, plan[begun:], recipe.runtime.device, rank=team.rank, world=team.world):
+    batches = Timed(load_parts(split, plan[begun:], recipe.runtime.device, rank=team.rank, world=team.world))
+    for batch in batches:
         if team.agree(stop):
             break
         train_step(state, recipe, batch)
@@ -139,8 +141,8 @@ def train_epoch(
             f"the training loss is {metrics['train/loss']} in epoch {state.epoch + 1}, "
             f"last in {last_step(state, recipe, split, plan[-1])}"
         )
-    rate = seen / (time.perf_counter() - began)
-    return metrics | {"lr": recipe.rate(state.step - 1, rollbacks=state.rollbacks), "images_per_s": rate}
+    measured = {"images_per_s": seen / (time.perf_counter() - began), "train/wait_share": batches.share(since=began)}
+    return metrics | {"lr": recipe.rate(state.step - 1, rollbacks=state.rollbacks)} | measured
 
 
 def check_finite(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.ndarray) -> None:

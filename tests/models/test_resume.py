@@ -22,7 +22,7 @@ from src.models.train_model import train_model
 from tests.models.conftest import FAST
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-MEASURED = ("images_per_s",)
+MEASURED = ("images_per_s", "train/wait_share")
 
 EVERYTHING = [
     *FAST,
