@@ -107,6 +107,9 @@ class TrainConfig(Section):
         int | None,
         Field(ge=1, description="images per forward pass of a device, several make a step; null: all of its images"),
     ]
+    gradient_checkpointing: Annotated[
+        bool, Field(description="activations are computed again rather than kept: less memory, more time")
+    ]
     sync_bn: Annotated[
         bool, Field(description="batch norm over the images of all GPUs rather than of each; CPUs cannot")
     ]
