@@ -167,6 +167,10 @@ class RunConfig(Section):
         Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
     ]
     workers: Annotated[int | None, Field(ge=1, description="threads that read and decode; null: one per core")]
+    max_wait_share: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of training time spent waiting for data above which advice is given"),
+    ]
     plan_steps: Annotated[int, Field(ge=1, description="steps that `make plan` measures of each run")]
     wandb: Annotated[WandbConfig, Field(description="Weights & Biases")]
 
