@@ -95,6 +95,18 @@ class PredictConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoupConfig(Section):
+    """One network from the weights of several runs (soup_models)."""
+
+    runs: Annotated[list[str], Field(description="run folders of one network on one data set; their best checkpoints")]
+    method: Annotated[
+        Literal["greedy", "uniform"],
+        Field(description="greedy: only what val gains by, the best run first; uniform: the mean of all"),
+    ]
+    batches: Annotated[Count, Field(description="batches of train that batch norm's statistics are estimated on")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelsConfig(Section):
     """The search for wrong labels (predict_folds, label_issues)."""
 
@@ -189,6 +201,7 @@ class Config(Section):
     schedule: ScheduleConfig
     train: TrainConfig
     predict: PredictConfig
+    soup: SoupConfig
     labels: LabelsConfig
     report: ReportConfig
     sweep: Annotated[SweepConfig | None, Field(description="a preset of `configs/sweep`; null: a single run")]

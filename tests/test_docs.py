@@ -178,6 +178,8 @@ OTHERS = {
     "`<run>/train/augmented.png`",
     "`<run>/predictions/<split>.parquet`, metadata",
     "`<run>/new/<name>.csv`",
+    # compared by tests/models/test_soup.py
+    "`<run>/train/run.json`, `facts.soup`",
     # compared by tests/features/test_embedder.py
     "`data/processed/packed/embeddings/embeddings.json`",
     # compared by tests/models: test_cross_validation.py, test_lr_range.py and test_search.py

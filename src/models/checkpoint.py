@@ -97,7 +97,7 @@ def load(folder: Path, device: torch.device) -> TrainedModel:
         ValueError: there is none, it is damaged, or the weights do not fit the model they name.
     """
     facts = load_facts(folder)
-    content = _weights(folder, facts)
+    content = weights_of(folder, facts)
     preprocess = Preprocess.from_tree(facts.preprocess)
     scratch = without_weights(ModelConfig(**facts.model))
     model = build_model(scratch, num_classes=len(facts.class_names), img_size=preprocess.img_size)
@@ -116,7 +116,7 @@ def start_from(model: nn.Module, path: Path, *, class_names: list[str]) -> Model
     """
     folder = path if (path / FACTS_FILE).exists() else RunFolder(path).checkpoint("best")
     facts = load_facts(folder)
-    tensors, heads = _weights(folder, facts), heads_of(model)
+    tensors, heads = weights_of(folder, facts), heads_of(model)
     if facts.class_names != class_names:
         tensors = {key: value for key, value in tensors.items() if not key.startswith(tuple(f"{at}." for at in heads))}
         log.info("the classes of %s are others, so its head is not taken", folder)
@@ -151,6 +151,26 @@ def load_facts(folder: Path) -> ModelFacts:
         raise ValueError(f"{folder / FACTS_FILE} is of another version ({error}); train again") from None
 
 
+def weights_of(folder: Path, facts: ModelFacts) -> dict[str, torch.Tensor]:
+    """The tensors of the checkpoint that `facts` came with.
+
+    Raises:
+        ValueError: there are none, or they are damaged.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist, though {FACTS_FILE} does; train again") from None
+    # Neither torch nor safetensors notices a flipped bit.
+    if hashlib.sha256(content).hexdigest() != facts.sha256:
+        raise ValueError(f"{path} is damaged: its sha256 is not the one in {FACTS_FILE}; use another checkpoint")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); use another checkpoint") from None
+
+
 def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], *, where: Path) -> None:
     """Nothing, if the weights are those of this model.
 
@@ -173,18 +193,3 @@ def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], *, where: 
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _weights(folder: Path, facts: ModelFacts) -> dict[str, torch.Tensor]:
-    path = folder / WEIGHTS_FILE
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist, though {FACTS_FILE} does; train again") from None
-    # Neither torch nor safetensors notices a flipped bit.
-    if hashlib.sha256(content).hexdigest() != facts.sha256:
-        raise ValueError(f"{path} is damaged: its sha256 is not the one in {FACTS_FILE}; use another checkpoint")
-    try:
-        return load_tensors(content)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); use another checkpoint") from None
