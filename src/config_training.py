@@ -98,6 +98,23 @@ class RollbackConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizingConfig(Section):
+    """Another side of training images in the first epochs."""
+
+    until_epoch: Annotated[Count, Field(description="epochs that are done when the next side begins")]
+    img_size: Annotated[int, Field(ge=4, description="side until then, in px")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(Section):
+    """A trained network whose probabilities are learnt beside the labels (Hinton et al., 2015)."""
+
+    teacher: Annotated[str, Field(description="run folder whose best checkpoint teaches")]
+    weight: Annotated[float, Field(gt=0, le=1, description="share of the teacher in the loss; the rest is the labels'")]
+    temperature: Annotated[float, Field(gt=0, description="what logits of both are divided by; more shows more")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(Section):
     """The training loop (train_model)."""
 
@@ -139,11 +156,18 @@ class TrainConfig(Section):
     save_every_s: Annotated[
         float, Field(ge=0, description="the state to go on from after a kill is saved so often, in s; 0: each step")
     ]
+    resizing: Annotated[
+        list[ResizingConfig],
+        Field(description="sides of training images in the first epochs, in order; then that of the input"),
+    ]
     freeze: Annotated[
         list[FreezeConfig], Field(description="weights that are not trained, or not from the start (staged unfreezing)")
     ]
     keep_statistics: Annotated[
         bool, Field(description="batch norms keep the statistics they start with, as weights trained elsewhere want")
+    ]
+    distillation: Annotated[
+        DistillationConfig | None, Field(description="learn from a trained network; null: from labels")
     ]
     init_from: Annotated[str | None, Field(description="run or checkpoint folder whose weights a new run starts from")]
     resume: Annotated[str | None, Field(description="run folder of an unfinished run to go on with")]

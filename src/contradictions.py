@@ -71,7 +71,7 @@ def _in_probe(cfg: Config) -> list[Rule]:
     embeddings, probe = cfg.features.embeddings, cfg.model.name == LINEAR_PROBE
     has_weights = embeddings.pretrained or embeddings.pretrained_path is not None
     of_features = ("pretrained", "pretrained_path", "img_size", "mean", "std")
-    of_steps = ("freeze", "init_from", "resume", "gradient_checkpointing")
+    of_steps = ("freeze", "init_from", "resume", "gradient_checkpointing", "distillation", "resizing")
     return [
         (
             probe and not has_weights,
@@ -122,7 +122,32 @@ def _in_features(cfg: Config) -> list[Rule]:
 def _in_training(cfg: Config) -> list[Rule]:
     warmup, cooldown, epochs = cfg.schedule.warmup_epochs, cfg.schedule.cooldown_epochs, cfg.train.epochs
     imbalance, loss = cfg.train.imbalance, cfg.loss.name
+    untils = [rule.until_epoch for rule in cfg.train.resizing]
+    teacher = None if cfg.train.distillation is None else cfg.train.distillation.teacher
     return [
+        (
+            untils != sorted(set(untils)),
+            f"train.resizing names until_epoch={', '.join(map(str, untils))}, which should rise from one to the next",
+        ),
+        (
+            bool(untils) and max(untils) >= epochs,
+            f"train.resizing ends with until_epoch={max(untils, default=0)} and train.epochs={epochs}; leave "
+            "some epochs for the size that is evaluated",
+        ),
+        (
+            teacher is not None and teacher == cfg.run_dir,
+            f"train.distillation.teacher={teacher} is the run_dir of the student itself; name another run_dir",
+        ),
+        (
+            teacher is not None and loss in ("bce", "logit_adjustment"),
+            f"train.distillation compares softmax probabilities, and loss.name={loss} learns other ones; "
+            "use loss=cross_entropy or focal",
+        ),
+        (
+            teacher is not None and imbalance in ("logit_adjustment", "auto"),
+            f"train.distillation compares softmax probabilities, which train.imbalance={imbalance} may shift; "
+            "use train.imbalance=none, class_weights, balanced_sampler or focal",
+        ),
         (
             warmup >= epochs and warmup > 0,
             f"schedule.warmup_epochs={warmup} is not shorter than train.epochs={epochs}",

@@ -238,21 +238,22 @@ def _check_side(model: nn.Module, name: str, img_size: int) -> None:
     Raises:
         ValueError: the network cannot take images of that size; names the smallest that it can take.
     """
-    fault = _fault_at(model, img_size)
+    fault = fault_at(model, img_size)
     if fault is None:
         return
     larger = [side for side in TRIED_SIDES if side > img_size]
-    fitting = next((side for side in larger if _fault_at(model, side) is None), None)
+    fitting = next((side for side in larger if fault_at(model, side) is None), None)
     advice = f"needs at least {fitting} px: set model.img_size={fitting}" if fitting else "needs another model.img_size"
     raise ValueError(f"model.name={name} cannot take images of {img_size} px and {advice} or larger ({fault})")
 
 
-def _fault_at(model: nn.Module, side: int) -> str | None:
+def fault_at(model: nn.Module, side: int) -> str | None:
     """What the network says against an image of that side; None when it takes it."""
     model.eval()
+    device = next(model.parameters()).device
     try:
         with torch.no_grad():
-            model(torch.zeros(1, 3, side, side))
+            model(torch.zeros(1, 3, side, side, device=device))
     except SHAPE_ERRORS as error:
         return str(error).strip().partition("\n")[0] or type(error).__name__
     finally:

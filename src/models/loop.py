@@ -200,14 +200,15 @@ def add_gradients(state: TrainState, recipe: Recipe, batch: Batch, size: int) ->
 
     Each pass weighs as much as it has images, so that the gradient is that of the mean over the global batch.
     """
-    inputs, targets = training_inputs(recipe, batch, epoch=state.epoch)
+    images, targets = training_images(recipe, batch, epoch=state.epoch)
+    preprocess = recipe.seen_in(state.epoch)
     labels = batch.labels[batch.lead :]
     parts = micro_batches(len(labels), size)
     for part in parts:
         with recipe.team.gathering(state.forward, last=part is parts[-1]):
             with recipe.runtime.autocast():
-                logits = state.forward(inputs[part])
-                loss = recipe.loss(logits, targets[part])
+                logits = state.forward(model_input(images[part], preprocess))
+                loss = recipe.teaching.taught(recipe.loss(logits, targets[part]), logits, images[part])
             # the team's gradient is the mean of its processes'
             weight = len(logits) * recipe.team.world / batch.num_global
             state.scaler.scale(loss * weight).backward()
@@ -219,11 +220,11 @@ def micro_batches(num_images: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, num_images, size)]
 
 
-def training_inputs(recipe: Recipe, batch: Batch, *, epoch: int) -> tuple[Tensor, Tensor]:
-    """What the network and the loss see of a batch: augmented, without the images that were only mixed in."""
+def training_images(recipe: Recipe, batch: Batch, *, epoch: int) -> tuple[Tensor, Tensor]:
+    """Images and targets to learn from: augmented, without the images that were only mixed in."""
     targets = one_hot(batch.labels, recipe.num_classes)
     images, targets = recipe.augment(unit_images(batch.images), targets, samples=batch.draws, epoch=epoch)
-    return model_input(images[batch.lead :], recipe.preprocess), targets[batch.lead :]
+    return images[batch.lead :], targets[batch.lead :]
 
 
 def evaluate(model: nn.Module, recipe: Recipe, split: PackedSplit, *, stop: StopFlag) -> Metrics:

@@ -22,12 +22,14 @@ from src.models import checkpoint, runtime
 from src.models.averages import start_average
 from src.models.checkpoint import ModelFacts
 from src.models.clipping import build_clip
+from src.models.distillation import build_teaching
 from src.models.freezing import build_freezing
 from src.models.imbalance import class_counts, treatment
 from src.models.losses import build_loss
 from src.models.optimizers import build_optimizer, check_optimizer
 from src.models.recipe import Recipe
 from src.models.recomputing import recompute
+from src.models.resizing import build_sides
 from src.models.run_folder import claim, plan_of, resumed_config
 from src.models.schedules import build_schedule
 from src.models.state import TrainState
@@ -77,7 +79,10 @@ def prepare(cfg: Config, team: Team = ALONE) -> Training | Follower:
     )
     if not team.leads:
         return Follower(cfg, state, recipe, ground.splits, team.share(None))
-    claimed = claim(cfg, plan_of(cfg, ground.statistics["digest"]), now=datetime.now(UTC))
+    plan = plan_of(cfg, ground.statistics["digest"])
+    if recipe.teaching.digest:
+        plan["teacher_sha256"] = recipe.teaching.digest
+    claimed = claim(cfg, plan, now=datetime.now(UTC))
     team.share(claimed.state and claimed.state["state"])
     return Training(cfg, state, recipe, ground.splits, claimed, facts_of(cfg, ground))
 
@@ -117,7 +122,7 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
     """The fixed parts of the run.
 
     Raises:
-        ValueError: an unknown entry of a table, or an option it does not take.
+        ValueError: an unknown entry of a table, an option it does not take, or a teacher of other classes.
     """
     train = ground.splits["train"]
     counts = class_counts(train.labels, len(ground.class_names))
@@ -129,8 +134,15 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
         preprocess=ground.preprocess,
         augment=build_augment(cfg.augment, seed=cfg.train.seed, img_size=ground.preprocess.img_size),
         loss=build_loss(treated.loss, counts=counts, weights=treated.weights, device=ground.place.device),
+        teaching=build_teaching(
+            cfg.train.distillation,
+            class_names=ground.class_names,
+            preprocess=ground.preprocess,
+            device=ground.place.device,
+        ),
         schedule=build_schedule(cfg.schedule, lr=cfg.optimizer.lr, epoch_steps=epoch_steps, epochs=cfg.train.epochs),
         freezing=build_freezing(cfg.train.freeze, model, keep_statistics=cfg.train.keep_statistics),
+        sides=build_sides(cfg.train.resizing, model, name=cfg.model.name, final=ground.preprocess.img_size),
         num_classes=len(ground.class_names),
         epochs=cfg.train.epochs,
         batch_size=cfg.train.batch_size,

@@ -1,6 +1,6 @@
 """What stays fixed while a model is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from src.features.loader import epoch_batches
 from src.features.packed import PackedSplit
 from src.features.preprocess import Preprocess
 from src.models.clipping import Clip
+from src.models.distillation import Teaching
 from src.models.freezing import Freezing
 from src.models.losses import Loss
+from src.models.resizing import Sides
 from src.models.runtime import Runtime
 from src.models.schedules import Schedule
 from src.models.team import Team
@@ -26,8 +28,10 @@ class Recipe:
     preprocess: Preprocess
     augment: Augment
     loss: Loss
+    teaching: Teaching
     schedule: Schedule
     freezing: Freezing
+    sides: Sides
     num_classes: int
     epochs: int
     batch_size: int
@@ -48,3 +52,7 @@ class Recipe:
     def rate(self, step: int, *, rollbacks: int) -> float:
         """The learning rate of a step: the schedule's, lowered for each rollback."""
         return self.schedule(step) * self.rollback.factor**rollbacks
+
+    def seen_in(self, epoch: int) -> Preprocess:
+        """The way from image to input of training images in an epoch."""
+        return replace(self.preprocess, img_size=self.sides.at(epoch))

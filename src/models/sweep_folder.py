@@ -33,6 +33,7 @@ PATHS = (
     "data.overrides",
     "model.pretrained_path",
     "train.init_from",
+    "train.distillation.teacher",
     "features.embeddings.pretrained_path",
 )
 
@@ -90,7 +91,7 @@ def changed_tree(cfg: Config, values: Mapping[str, Any]) -> dict[str, Any]:
 def absolute_paths(cfg: Config) -> dict[str, str]:
     """Values that name the same files from any working folder, by dotted key."""
     given = flat(as_tree(cfg))
-    return {key: str(Path(given[key]).expanduser().absolute()) for key in PATHS if given[key] is not None}
+    return {key: str(Path(given[key]).expanduser().absolute()) for key in PATHS if given.get(key) is not None}
 
 
 def is_trained(run: RunFolder) -> bool:
