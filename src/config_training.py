@@ -115,6 +115,14 @@ class DistillationConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BreakEvenConfig(Section):
+    """What compiling is taken to cost and to save before it is tried, for `compile=auto`."""
+
+    usual_s: Annotated[float, Field(ge=0, description="seconds that it takes")]
+    usual_gain: Annotated[float, Field(gt=0, lt=1, description="share of a step that it saves")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(Section):
     """The training loop (train_model)."""
 
@@ -127,6 +135,11 @@ class TrainConfig(Section):
     gradient_checkpointing: Annotated[
         bool, Field(description="activations are computed again rather than kept: less memory, more time")
     ]
+    compile: Annotated[
+        bool | Literal["auto"],
+        Field(description="torch.compile of training passes; auto: where the run is long enough for it to pay"),
+    ]
+    break_even: Annotated[BreakEvenConfig, Field(description="for `compile=auto`")]
     sync_bn: Annotated[
         bool, Field(description="batch norm over the images of all GPUs rather than of each; CPUs cannot")
     ]

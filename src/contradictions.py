@@ -126,6 +126,11 @@ def _in_training(cfg: Config) -> list[Rule]:
     teacher = None if cfg.train.distillation is None else cfg.train.distillation.teacher
     return [
         (
+            cfg.train.gradient_checkpointing and cfg.train.compile is not False,
+            f"train.gradient_checkpointing=true and train.compile={str(cfg.train.compile).lower()} both decide what "
+            "a pass keeps for the backward one; keep one",
+        ),
+        (
             untils != sorted(set(untils)),
             f"train.resizing names until_epoch={', '.join(map(str, untils))}, which should rise from one to the next",
         ),

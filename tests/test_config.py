@@ -116,6 +116,10 @@ def test_every_fault_is_told(tree):
             {"train.resizing": [{"until_epoch": 3, "img_size": 8}, {"until_epoch": 2, "img_size": 9}]},
             ["train.resizing", "until_epoch=3, 2"],
         ),
+        (
+            {"train.gradient_checkpointing": True, "train.compile": "auto"},
+            ["train.gradient_checkpointing=true", "train.compile=auto"],
+        ),
         ({"loss.name": "bce", "train.distillation": TAUGHT}, ["train.distillation", "loss.name=bce"]),
         ({"train.imbalance": "auto", "train.distillation": TAUGHT}, ["train.distillation", "train.imbalance=auto"]),
         ({"data.name": "folder", "data.path": "x", "data.archive": "a.zip"}, ["data.archive", "data.name=folder"]),

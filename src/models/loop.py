@@ -16,6 +16,7 @@ from src.features.inputs import model_input, unit_images
 from src.features.loader import Batch, all_batches, epoch_batches, load, load_parts, part_of, steps_per_epoch
 from src.features.packed import PackedSplit
 from src.logs import progress
+from src.models.compiling import Trial, is_shown, settle_compiling, show_view
 from src.models.freezing import tell_trained
 from src.models.losses import one_hot
 from src.models.memory import within_memory
@@ -123,6 +124,8 @@ def train_epoch(
     began, begun, seen = time.perf_counter(), state.batch, 0
     team = recipe.team
     plan = recipe.plan(split, state.epoch)
+    if state.compiled is None and recipe.compile is not False and plan[begun:]:
+        settle_view(state, recipe, split, plan)
     batches = Timed(load_parts(split, plan[begun:], recipe.runtime.device, rank=team.rank, world=team.world))
     for batch in batches:
         if team.agree(stop):
@@ -145,6 +148,14 @@ def train_epoch(
     return metrics | {"lr": recipe.rate(state.step - 1, rollbacks=state.rollbacks)} | measured
 
 
+def settle_view(state: TrainState, recipe: Recipe, split: PackedSplit, plan: list[np.ndarray]) -> None:
+    """Decide, by the next batch, whether the network is compiled for the rest of the run. A meeting."""
+    team, device = recipe.team, recipe.runtime.device
+    (batch,) = load_parts(split, plan[state.batch : state.batch + 1], device, rank=team.rank, world=team.world)
+    trial = Trial(state, recipe, partial(add_gradients, state, recipe, batch), len(batch.labels) - batch.lead)
+    settle_compiling(trial, steps_left=recipe.epochs * len(plan) - state.step)
+
+
 def check_finite(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.ndarray) -> None:
     """Nothing, unless gradients are no longer finite: looked at once in `train.max_skipped` steps, as it must wait.
 
@@ -164,11 +175,11 @@ def last_step(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.n
 def ready(state: TrainState, recipe: Recipe) -> None:
     """Bring the model into training mode, with the weights frozen that rest in this epoch."""
     state.model.train()
-    if recipe.freezing.apply(state.model, state.epoch):
+    turned = recipe.freezing.apply(state.model, state.epoch)
+    if turned:
         tell_trained(state.model, state.epoch)
-        # the old view goes first: it would still gather the gradients
-        state.forward = state.model
-        state.forward = recipe.team.view(state.model)
+    if turned or not is_shown(state):
+        show_view(state, recipe)
 
 
 def train_step(state: TrainState, recipe: Recipe, batch: Batch) -> None:

@@ -152,6 +152,8 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
         clip=build_clip(cfg.train.clip),
         max_skipped=cfg.train.max_skipped,
         rollback=cfg.train.rollback,
+        compile=cfg.train.compile,
+        break_even=cfg.train.break_even,
         patience=cfg.train.patience,
         seed=cfg.train.seed,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.config_training import RollbackConfig
+from src.config_training import BreakEvenConfig, RollbackConfig
 from src.features.augment import Augment
 from src.features.loader import epoch_batches
 from src.features.packed import PackedSplit
@@ -32,6 +32,8 @@ class Recipe:
     schedule: Schedule
     freezing: Freezing
     sides: Sides
+    compile: bool | str
+    break_even: BreakEvenConfig
     num_classes: int
     epochs: int
     batch_size: int

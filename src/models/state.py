@@ -21,7 +21,7 @@ class TrainState:
     counts optimiser steps from the start, `batch` those of the present epoch, `tally` what they summed up to; `guard`
     keeps out gradients that are not finite; `fitting` is the size of a pass that was found to fit into memory, and the
     one that was asked for then; `good` is all of this at the end of the last good epoch, on the CPU, and `rollbacks`
-    how often the run went back to it.
+    how often the run went back to it; `compiled` whether `forward` is, None if not decided.
     """
 
     model: nn.Module
@@ -39,6 +39,7 @@ class TrainState:
     fitting: dict[str, int | None] | None = None
     good: dict[str, Any] | None = None
     rollbacks: int = 0
+    compiled: bool | None = None
 
     def is_best(self, metrics: dict[str, float]) -> bool:
         """Whether `val/acc` (ties: `val/loss`) is better than in any epoch before; counts the epochs when it is not."""
@@ -67,7 +68,7 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as plain types and tensors; loading it back is exact to the bit."""
-        return {**self._present(), "good": self.good, "rollbacks": self.rollbacks}
+        return {**self._present(), "good": self.good, "rollbacks": self.rollbacks, "compiled": self.compiled}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take back what `state_dict` saved.
@@ -77,7 +78,7 @@ class TrainState:
         """
         try:
             self._take(saved)
-            self.good, self.rollbacks = saved["good"], saved["rollbacks"]
+            self.good, self.rollbacks, self.compiled = saved["good"], saved["rollbacks"], saved["compiled"]
         except (KeyError, RuntimeError) as error:
             raise ValueError(
                 f"the saved state is that of another model or version: {' '.join(str(error).split())}"

@@ -162,7 +162,11 @@ class Training:
             images_per_s=round(rates[len(rates) // 2], 1) if rates else 0.0,
             peak_mib=round(peak_mib, 1),
             stopped=stopped,
-            facts={"rollbacks": self.state.rollbacks, "teacher_sha256": self.recipe.teaching.digest},
+            facts={
+                "rollbacks": self.state.rollbacks,
+                "teacher_sha256": self.recipe.teaching.digest,
+                "compiled": bool(self.state.compiled),
+            },
         )
 
 

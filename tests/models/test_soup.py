@@ -3,12 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from src.config import SoupConfig
 from src.features.packed import PackedSplit
 from src.files import read_json, write_json
 from src.layout import PACKED_DIR, RunFolder
@@ -17,6 +19,7 @@ from src.models.predict_model import predict_model
 from src.models.runtime import Runtime
 from src.models.soup_models import soup_models
 from src.models.train_model import train_model
+from src.selection import groups
 from tests.models.conftest import CLASS_NAMES
 from tests.models.test_checkpoint import facts
 from tests.test_docs import compared, dictionary
@@ -126,6 +129,11 @@ def test_without_a_val_split_a_greedy_soup_is_refused(project):
     empty = soup.Pot(facts(), train, None, Runtime(torch.device("cpu"), None), 32, 50)
     with pytest.raises(ValueError, match=r"soup.method=greedy chooses by the val split, and there is none; use soup"):
         soup.greedy(empty, [])
+
+
+def test_every_method_of_the_table_has_a_preset_and_is_allowed():
+    allowed = get_args(get_type_hints(SoupConfig)["method"])
+    assert set(soup.METHODS) == set(allowed) == set(groups()["soup"])
 
 
 def test_the_mean_is_taken_of_floats_and_counts_are_the_first_ones():
