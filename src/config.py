@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from src.config_compare import CompareConfig
 from src.config_data import DataConfig
 from src.config_training import AugmentConfig, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from src.schema import Count, Section
@@ -187,6 +188,7 @@ class Config(Section):
     predict: PredictConfig
     labels: LabelsConfig
     report: ReportConfig
+    compare: CompareConfig
     sweep: Annotated[SweepConfig | None, Field(description="a preset of `configs/sweep`; null: a single run")]
     run: RunConfig
 

@@ -135,12 +135,13 @@ def _median_seconds(batches: Iterable[Batch], action: Callable[[Batch], None], d
     ends = []
     for batch in batches:
         action(batch)
-        _wait(device)
+        wait(device)
         ends.append(time.perf_counter())
     return statistics.median(np.diff(ends))
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Return once the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
