@@ -13,6 +13,9 @@ PYTHON := $(VENV_PYTHON)
 READY := .venv/installed.txt
 endif
 
+# Test files run side by side, the longest first, and those of one file in their order.
+SIDE_BY_SIDE := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
 # Overrides reach Python as they were typed: no shell has its way with brackets and quotes.
 export PIPELINE_ARGS := $(value ARGS)
 
@@ -125,10 +128,10 @@ reset-params: $(READY)
 	@"$(PYTHON)" -m src.pipeline reset
 
 test: $(READY)
-	@"$(PYTHON)" -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 test-all: $(READY)
-	@"$(PYTHON)" -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 lint: $(READY)
 	@"$(PYTHON)" -m ruff check

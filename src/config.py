@@ -30,6 +30,9 @@ class EmbeddingsConfig(Section):
         list[float] | None, Field(min_length=3, max_length=3, description="like `mean`, the standard deviation")
     ]
     batch_size: Annotated[Count, Field(description="images per forward pass")]
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="bf16: half the time on processors that have it, three digits")
+    ]
     options: Annotated[dict[str, Any], Field(description="arguments of the builder")]
 
 
@@ -175,6 +178,10 @@ class RunConfig(Section):
         Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
     ]
     workers: Annotated[int | None, Field(ge=1, description="threads that read and decode; null: one per core")]
+    max_wait_share: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of training time spent waiting for data above which advice is given"),
+    ]
     plan_steps: Annotated[int, Field(ge=1, description="steps that `make plan` measures of each run")]
     trackers: Annotated[
         list[Literal["wandb", "tensorboard", "mlflow", "csv"]],

@@ -54,7 +54,7 @@ def select(overrides: Sequence[str], params: Path) -> None:
     Raises:
         ValueError: a wrong override, or one that the pipeline does not take; the file is untouched then.
     """
-    from src.compose import compose
+    from src.compose import compose_pipeline
 
     before, asked = load(params), parse(overrides)
     if asked.presets.get("sweep") is not None:
@@ -63,7 +63,7 @@ def select(overrides: Sequence[str], params: Path) -> None:
         if key in NOT_SELECTED:
             raise ValueError(f"{key} is not for the pipeline: {NOT_SELECTED[key]}")
     after = before.updated(asked)
-    compose(after)
+    compose_pipeline(after)
     changed = changes(before, after)
     if changed:
         save(after, params)
