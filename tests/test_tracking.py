@@ -43,6 +43,7 @@ def run_config(*, trackers=("wandb",), mlflow: str = "mlflow.db", **changes) -> 
         devices=None,
         workers=None,
         plan_steps=8,
+        max_wait_share=0.2,
         wandb=wandb_config(**changes),
         download=DownloadConfig(retries=0, wait_s=0.0, stall_s=1.0),
     )
