@@ -51,6 +51,7 @@ setup(
     ],
     extras_require={
         "labels": ["cleanlab>=2.9,<3"],
+        "trackers": ["mlflow-skinny>=3.17,<4", "tensorboardX>=2.6,<3"],
         "s3": ["dvc-s3>=3.2,<4"],
         "gs": ["dvc-gs>=3,<4"],
         "ssh": ["dvc-ssh>=4,<5"],

@@ -157,7 +157,17 @@ class WandbConfig(Section):
     entity: Annotated[str | None, Field(description="team or user; null: the key's own")]
     group: Annotated[str | None, Field(description="runs shown together")]
     name: Annotated[str | None, Field(description="shown name; null: the run folder's")]
+    job_type: Annotated[str | None, Field(description="kind of work, such as `train`, to filter runs by")]
     tags: Annotated[list[str], Field(description="labels to filter runs by")]
+    artifacts: Annotated[bool, Field(description="upload the best checkpoint at the end of a run")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlflowConfig(Section):
+    """MLflow."""
+
+    store: Annotated[str, Field(description="SQLite file that holds all runs, or the address of a server")]
+    experiment: Annotated[str, Field(description="runs shown together")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +195,12 @@ class RunConfig(Section):
         Field(ge=0, le=1, description="share of training time spent waiting for data above which advice is given"),
     ]
     plan_steps: Annotated[int, Field(ge=1, description="steps that `make plan` measures of each run")]
+    trackers: Annotated[
+        list[Literal["wandb", "tensorboard", "mlflow", "csv"]],
+        Field(description="views of a run besides its `metrics.jsonl`, which is always written"),
+    ]
     wandb: Annotated[WandbConfig, Field(description="Weights & Biases")]
+    mlflow: Annotated[MlflowConfig, Field(description="MLflow")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,6 +149,10 @@ class TrainConfig(Section):
         Field(description="autocast type; auto: bf16 on a GPU that has it, else fp16 there; on CPU fp32"),
     ]
     seed: Annotated[int, Field(ge=0, description="seed of weights, order and augmentation")]
+    share: Annotated[
+        float,
+        Field(gt=0, le=1, description="share of the training images in use, of each class alike, drawn by `seed`"),
+    ]
     max_skipped: Annotated[Count, Field(description="steps in a row without a finite gradient that are let pass")]
     rollback: Annotated[RollbackConfig, Field(description="what is done about more, before the run is given up")]
     clip: Annotated[

@@ -94,6 +94,11 @@ def _in_probe(cfg: Config) -> list[Rule]:
             )
             for key in of_features
         ),
+        (
+            probe and cfg.train.share < 1,
+            f"train.share={cfg.train.share} is not read by model.name=linear_probe, which is fitted to all of train; "
+            "leave it out",
+        ),
         *(
             (
                 probe and bool(getattr(cfg.train, key)),

@@ -193,6 +193,8 @@ OTHERS = {
     # compared by tests/models/test_measure_cost.py, tests/test_runs.py and tests/visualization/test_compare.py
     "`<run>/cost.json`",
     "`models/champion.json`",
+    "`<run>/metrics.csv`",
+    "`models/experiments/<name>/experiment.json`",
     "`reports/<compare>/table.csv`",
     "`reports/<compare>/comparison.json`",
 }

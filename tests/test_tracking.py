@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.config import DownloadConfig, RunConfig, WandbConfig
+from src.config import DownloadConfig, MlflowConfig, RunConfig, WandbConfig
 from src.layout import RunFolder
 from src.metrics_log import JsonlTracker, read_metrics
 from src.tracking import SafeTracker, Trackers, open_trackers, resolve_mode
@@ -31,15 +31,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def wandb_config(**changes) -> WandbConfig:
     values = {"mode": "auto", "project": "p", "entity": None, "group": "g", "name": None, "tags": ["a", "b"]}
+    values |= {"job_type": "train", "artifacts": False}
     return WandbConfig(**(values | changes))
 
 
-def run_config(**changes) -> RunConfig:
+def run_config(*, trackers=("wandb",), mlflow: str = "mlflow.db", **changes) -> RunConfig:
     return RunConfig(
+        trackers=list(trackers),
+        mlflow=MlflowConfig(store=mlflow, experiment="e"),
         device="cpu",
         devices=None,
         workers=None,
         plan_steps=8,
+        max_wait_share=0.2,
         wandb=wandb_config(**changes),
         download=DownloadConfig(retries=0, wait_s=0.0, stall_s=1.0),
     )

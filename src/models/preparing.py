@@ -13,7 +13,7 @@ from src.config import Config
 from src.features.augment import build_augment
 from src.features.backbones import build_model, check_name, input_facts, num_params
 from src.features.loader import steps_per_epoch
-from src.features.packed import PackedSplit
+from src.features.packed import PackedSplit, drawn_share, part_of
 from src.features.preprocess import Preprocess
 from src.features.statistics import load_statistics
 from src.layout import PACKED_DIR
@@ -98,6 +98,10 @@ def ground_of(cfg: Config, team: Team) -> Ground:
     splits = {name: PackedSplit.load(PACKED_DIR / name) for name in ("train", "val") if name in statistics["counts"]}
     if "val" not in splits:
         log.warning("there is no val split: the last epoch counts as the best; set data.val_share to hold one out")
+    if cfg.train.share < 1:
+        train = splits["train"]
+        splits["train"] = part_of(train, drawn_share(train.labels, cfg.train.share, seed=cfg.train.seed))
+        log.info("train.share=%g: %d of %d training images", cfg.train.share, len(splits["train"]), len(train))
     preprocess = preprocess_of(cfg, statistics)
     return Ground(place=place, team=team, statistics=statistics, splits=splits, preprocess=preprocess)
 

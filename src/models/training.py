@@ -71,6 +71,7 @@ class Training:
                 return stopped
             peak_mib = whole_peak_mib(self.recipe)
             trackers.summary({f"{key}_best": value for key, value in self.state.best.items() if key != "epoch"})
+            trackers.keep(self.folder.checkpoint("best"))
         write_curves(self.folder.curves, self.rows)
         self._record(stopped, peak_mib).save(self.folder.train)
         if "val/acc" in self.state.best:

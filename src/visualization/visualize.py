@@ -19,9 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def visualize(cfg: Config) -> None:
-    """Write the figures and the page of one run; the old ones stay whole until all the new ones are drawn."""
+    """Write the figures and the page of one run; the old ones stay whole until all the new ones are drawn.
+
+    The views that `run.trackers` names get figures, tables and final metrics too.
+    """
     from src.visualization.evidence import gather
     from src.visualization.figures import FIGURES
+    from src.visualization.publishing import publish
     from src.visualization.rendering import png
     from src.visualization.report import page
 
@@ -33,6 +37,7 @@ def visualize(cfg: Config) -> None:
     index = run.report / "index.html"
     write_atomically(index, html.encode("utf-8"))
     log.info("%d figures in %s, page: %s", len(figures), run.figures, index)
+    publish(cfg.run, run, evidence, figures)
 
 
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -33,9 +33,11 @@ THROUGH_PARAMS = {
     "metrics_log",
     "pipeline",
     "selection",
+    "trackers",
     "tracking",
     "trees",
     "validation",
+    "wandb_mode",
 }
 # what a person installs to work on the project, or what comes with a package that is declared
 NOT_DECLARED = {"src", "setuptools"}
