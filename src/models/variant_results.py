@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from src.artifacts import RunRecord, ordered_splits
+from src.cost_record import CostRecord
 from src.files import read_json, write_atomically, write_json
 from src.layout import RunFolder
 
 VARIANT_FILE = "variant.json"
 RESULTS_FILE = "results.csv"
 SUMMARY_FILE = "summary.json"
-COST_FILE = "cost.json"
 COSTS = ("epochs", "seconds", "images_per_s", "num_params", "peak_mib")
 COST_HEADS = {"images/s": "images_per_s", "seconds": "seconds", "MiB": "peak_mib"}
 
@@ -43,8 +43,7 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for _, _, run in runs:
         if (run.path / VARIANT_FILE).exists():
-            cost = run.path / COST_FILE
-            macs = read_json(cost, made_by="measure_cost")["macs"] if cost.exists() else None
+            macs = CostRecord.load(run.cost).macs if run.cost.exists() else None
             rows.append(read_json(run.path / VARIANT_FILE, made_by="sweep") | {"macs": macs})
     return pd.DataFrame(rows)
 
@@ -82,6 +81,11 @@ def results_text(folder: Path, runs: Sequence[Run], failed: Mapping[str, str]) -
     lines += [f"{name} failed: {reason}" for name, reason in failed.items()]
     if failed:
         lines.append("the same command runs again what failed, and nothing else")
+    if len(rows):
+        lines += [
+            f"what use costs python -m src.models.measure_cost {folder.as_posix()}",
+            f"page           python -m src.visualization.compare {folder.as_posix()}",
+        ]
     lines.append(f"results        {(folder / RESULTS_FILE).as_posix()}, {SUMMARY_FILE} beside it")
     return "\n".join(lines) + "\n"
 

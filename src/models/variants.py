@@ -132,7 +132,7 @@ def variant_config(cfg: Config, selection: Selection, *, name: str) -> Config:
     """
     for group in selection.presets:
         own = {key: value for key, value in own_values(group, cfg).items() if key != f"{group}.name"}
-        lost = [f"{key}={value}" for key, value in own.items() if key not in selection.values]
+        lost = [f"{key}={value}" for key, value in own.items() if not _is_set(key, selection)]
         if lost:
             raise ValueError(
                 f"{OPTIONS}.variants.{name}: {group}={selection.presets[group]} would drop what the configuration sets "
@@ -142,6 +142,11 @@ def variant_config(cfg: Config, selection: Selection, *, name: str) -> Config:
         return changed(cfg, _sections(selection) | selection.values)
     except ValueError as error:
         raise ValueError(f"{OPTIONS}.variants.{name}: {' '.join(str(error).split())}") from None
+
+
+def _is_set(key: str, selection: Selection) -> bool:
+    """Whether the selection sets the key, or a dict that holds it."""
+    return any(f"{key}.".startswith(f"{given}.") for given in selection.values)
 
 
 def _sections(selection: Selection) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from src.artifacts import RunRecord
+from src.cost_record import CostRecord
 from src.layout import PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
 from src.models.sweep import sweep
@@ -52,7 +53,7 @@ def variants(text: str) -> list[str]:
             r"a: data.subset is none of what differs .* set data outside the list",
         ),
         (variants("{a:['experiment=intel_scenes']}"), r"variants.a: experiment is not a key; allowed: augment"),
-        (variants("{a:['train.epochs=1','schedule.warmup_epochs=3']}"), r"variants.a: schedule.warmup_epochs=3 is not"),
+        (variants("{a:['train.epochs=1','schedule.warmup_epochs=3']}"), r"variants.a: schedule.warmup_epochs=3.0 is not"),
         (
             variants("{a:['model=resnet18']}"),
             r"model=resnet18 would drop .*\(model.options.width=8\); name it in",
@@ -119,6 +120,13 @@ def finished(folder: Path, variant: str, seed: int, right: dict[str, tuple[int, 
     return variant, seed, run
 
 
+def write_cost(run: RunFolder, *, macs: int) -> None:
+    numbers = dict.fromkeys(("num_params", "checkpoint_bytes", "img_size", "best_batch", "threads"), 1)
+    floats = dict.fromkeys(("latency_ms", "images_per_s", "peak_mib"), 1.0)
+    rest = {"checkpoint": "x", "throughput": {}, "device": "cpu", "environment": {}}
+    CostRecord(macs=macs, **numbers, **floats, **rest).save(run.cost)
+
+
 def test_a_row_has_the_wilson_interval_of_each_split_and_the_gap_to_train_where_train_was_scored(tmp_path):
     _, _, run = finished(tmp_path, "a", 0, {"test": (80, 100), "train": (95, 100), "interesting": (6, 6)})
     row = row_of(run, "a", 0)
@@ -136,7 +144,7 @@ def test_variants_are_told_by_their_mean_over_seeds_and_what_failed_with_its_rea
     right = {"train": (90, 100), "test": (70, 100)}
     runs = [finished(tmp_path, "a", 0, right), finished(tmp_path, "b", 0, {"train": (9, 10), "test": (50, 100)})]
     runs += [finished(tmp_path, "a", 1, right | {"test": (80, 100)}), ("b", 1, RunFolder(tmp_path / "b-1"))]
-    (runs[0][2].path / "cost.json").write_text(json.dumps({"macs": 4_000_000}))
+    write_cost(runs[0][2], macs=4_000_000)
     failed = {"b-1": "train_model ended with exit code 2"}
     write_results(tmp_path, runs, failed, data_digest="d")
     summary = json.loads((tmp_path / "summary.json").read_text())
