@@ -1,4 +1,4 @@
-"""The five projects: each preset composes, each of its variants is valid, and each has a head and a page that say so."""
+"""The five projects: each preset composes, each of its variants is valid, and each has a head and a page."""
 
 import re
 
@@ -49,16 +49,14 @@ def test_every_variant_of_a_project_is_valid_and_names_a_network_and_an_optimise
 
 
 def test_every_comparison_of_variants_belongs_to_a_project() -> None:
-    found = {
-        path.stem for path in (CONFIG_DIR / "sweep").glob("*.yaml") if "name: variants" in path.read_text("utf-8")
-    }
+    found = {path.stem for path in (CONFIG_DIR / "sweep").glob("*.yaml") if "name: variants" in path.read_text("utf-8")}
     assert found == {sweep for _, sweep in SWEEPS}
 
 
 @pytest.mark.parametrize("path", [f"experiment/{name}" for name in PROJECTS] + [f"sweep/{name}" for _, name in SWEEPS])
 def test_the_head_of_a_preset_states_source_command_and_what_was_measured(path: str) -> None:
     lines = (CONFIG_DIR / f"{path}.yaml").read_text(encoding="utf-8").splitlines()
-    head = [line for line in lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]]
+    head = lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]
     for word in ("source", "command", "measured"):
         assert any(line.startswith(f"# {word}: ") for line in head), f"configs/{path}.yaml: no {word}"
 
@@ -70,5 +68,6 @@ def test_each_project_has_a_page_whose_commands_are_valid_and_a_row_in_the_readm
     given = [split_args(re.sub("<(.+?)>", r"\1", line)) for line in lines]
     assert given
     for overrides in given:
-        assert compose(parse(overrides)) and overrides[0] == f"experiment={name}"
+        assert overrides[0] == f"experiment={name}"
+        compose(parse(overrides))
     assert f"(docs/projects/{name}.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

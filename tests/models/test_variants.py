@@ -53,7 +53,10 @@ def variants(text: str) -> list[str]:
             r"a: data.subset is none of what differs .* set data outside the list",
         ),
         (variants("{a:['experiment=intel_scenes']}"), r"variants.a: experiment is not a key; allowed: augment"),
-        (variants("{a:['train.epochs=1','schedule.warmup_epochs=3']}"), r"variants.a: schedule.warmup_epochs=3.0 is not"),
+        (
+            variants("{a:['train.epochs=1','schedule.warmup_epochs=3']}"),
+            r"schedule.warmup_epochs=3.0 is not",
+        ),
         (
             variants("{a:['model=resnet18']}"),
             r"model=resnet18 would drop .*\(model.options.width=8\); name it in",
