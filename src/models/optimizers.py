@@ -59,7 +59,9 @@ def parameter_groups(model: nn.Module, cfg: OptimizerConfig) -> list[dict[str, A
     own: Any = model
     spared = own.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     # timm 1.0.20 knows no such argument, and spares them
-    rules = {"no_weight_decay_list": spared} | ({"weight_decay_exclude_1d": False} if cfg.decay_norms else {})
+    rules: dict[str, Any] = {"no_weight_decay_list": spared}
+    if cfg.decay_norms:
+        rules["weight_decay_exclude_1d"] = False
     if cfg.layer_decay is None:
         groups = param_groups_weight_decay(model, cfg.weight_decay, **rules)
     else:
