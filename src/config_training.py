@@ -38,7 +38,8 @@ class OptimizerConfig(Section):
 
     name: Annotated[str, Field(description="an optimiser of timm, such as `adamw`, `sgd`, `lamb`, `lion`")]
     lr: Annotated[float, Field(gt=0, description="peak learning rate")]
-    weight_decay: Annotated[float, Field(ge=0, description="not applied to biases and norms")]
+    weight_decay: Annotated[float, Field(ge=0, description="pull of the weights towards zero")]
+    decay_norms: Annotated[bool, Field(description="apply it to biases and norms too, which suits few networks")]
     head_scale: Annotated[float, Field(gt=0, description="rate of the classifier's head, as a multiple of `lr`")]
     layer_decay: Annotated[
         float | None,

@@ -182,8 +182,10 @@ OTHERS = {
     "`<run>/train/run.json`, `facts.soup`",
     # compared by tests/features/test_embedder.py
     "`data/processed/packed/embeddings/embeddings.json`",
-    # compared by tests/models: test_cross_validation.py, test_lr_range.py and test_search.py
+    # compared by tests/models: test_cross_validation.py, test_lr_range.py, test_search.py and test_variants.py
     "`models/sweeps/<sweep>-<id>/sweep.json`",
+    "`models/sweeps/<comparison>-<id>/results.csv`",
+    "`models/sweeps/<comparison>-<id>/summary.json`",
     "`models/sweeps/cross_validation-<id>/results.csv`",
     "`models/sweeps/cross_validation-<id>/summary.json`",
     "`models/sweeps/lr_range-<id>/curve.csv`",

@@ -54,7 +54,7 @@ def test_a_sweep_is_not_kept_in_the_params_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'a sweep is no stage .* run: make sweep ARGS="sweep=cross_validation"'):
         pipeline.select(["sweep=cross_validation", "model=baseline_cnn"], Path("params.yaml"))
     with pytest.raises(
-        ValueError, match=r'which sweep\? make sweep ARGS="sweep=<augmentations\|backbones\|cross_validation'
+        ValueError, match=r'which sweep\? make sweep ARGS="sweep=<animals_convnextv2\|augmentations\|backbones'
     ):
         pipeline.sweep(["model=baseline_cnn"])
     assert Path("params.yaml").read_bytes() == before
