@@ -9,7 +9,14 @@ Rule = tuple[bool, str]
 
 def contradictions(cfg: Config) -> list[str]:
     """Sentences naming both keys of each pair that cannot hold together; empty when there is none."""
-    rules = [*_in_data(cfg.data), *_in_features(cfg), *_in_model(cfg), *_in_probe(cfg), *_in_training(cfg)]
+    rules = [
+        *_in_data(cfg.data),
+        *_in_features(cfg),
+        *_in_model(cfg),
+        *_in_probe(cfg),
+        *_in_training(cfg),
+        *_in_slurm(cfg),
+    ]
     return [sentence for broken, sentence in rules if broken]
 
 
@@ -140,5 +147,28 @@ def _in_training(cfg: Config) -> list[Rule]:
         (
             imbalance in ("class_weights", "balanced_sampler", "auto") and loss == "logit_adjustment",
             f"train.imbalance={imbalance} and loss.name=logit_adjustment both make up for rare classes; keep one",
+        ),
+    ]
+
+
+def _in_slurm(cfg: Config) -> list[Rule]:
+    slurm = cfg.run.slurm
+    if slurm is None:
+        return []
+    return [
+        (
+            cfg.run.devices is not None,
+            f"run.devices={cfg.run.devices} and run.slurm both say how many processes train; set run.slurm.nodes and "
+            "run.slurm.processes",
+        ),
+        (
+            cfg.sweep is not None,
+            "a sweep needs the results of its runs and run.slurm only submits them; run the sweep in an allocation "
+            "of your own, with run=default",
+        ),
+        (
+            cfg.model.name == LINEAR_PROBE and slurm.nodes * slurm.processes > 1,
+            f"run.slurm.nodes={slurm.nodes} and run.slurm.processes={slurm.processes} are of no use to "
+            "model.name=linear_probe, which one process fits; set both to 1",
         ),
     ]
