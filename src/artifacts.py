@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,10 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a training run was and what it cost: enough to tell two runs apart."""
+    """What a training run was and what it cost: enough to tell two runs apart.
+
+    `facts` is what no other field holds: how often it went back (`rollbacks`), and what it was made from besides data.
+    """
 
     run_id: str
     config: dict[str, Any]
@@ -233,6 +236,7 @@ class RunRecord:
     images_per_s: float
     peak_mib: float
     stopped: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `run.json` into the folder."""
