@@ -186,6 +186,10 @@ class RunConfig(Section):
         int | None,
         Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
     ]
+    sharding: Annotated[
+        Literal["none", "fsdp"],
+        Field(description="fsdp: each process keeps a slice of the weights, where one device cannot hold them"),
+    ]
     slurm: Annotated[
         SlurmConfig | None,
         Field(description="submit the run to Slurm, as the preset run=slurm does; null: run it here"),
