@@ -63,6 +63,11 @@ class Cluster:
             return process.environ().get("SLURM_CONF") == self.environ["SLURM_CONF"]
         return False
 
+    def supervises(self, number: str) -> bool:
+        """Whether something of a job is left on the nodes."""
+        titles = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"]) if self.owns(process)]
+        return any(title and title[0].startswith(f"slurmstepd: [{number}.") for title in titles)
+
     def serve(self, *command: str) -> None:
         """Start one of its services."""
         said = (self.folder / f"{Path(command[0]).name}-{len(self.started)}.txt").open("wb")
@@ -80,11 +85,14 @@ class Cluster:
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def wait_for(self, number: str, *states: str) -> Mapping[str, str]:
-        """The job, once it is in one of the states; a job that was queued again does not wait for its time."""
+        """The job, once it is in one of the states; one that was queued again starts as soon as nothing of it is left.
+
+        Slurm itself waits two minutes, so that what ends the one start does not reach the next.
+        """
 
         def there() -> Mapping[str, str] | None:
             job = self.job(number)
-            if job.get("Reason") == "BeginTime" and "PENDING" not in states:
+            if job.get("Reason") == "BeginTime" and "PENDING" not in states and not self.supervises(number):
                 self.ask("scontrol", "update", f"jobid={number}", "starttime=now")
             return job if job.get("JobState") in states else None
 

@@ -187,7 +187,7 @@ def test_what_slurm_refuses_is_told_with_the_script_to_look_at(cluster, shared, 
     monkeypatch.chdir(shared)
     for name, value in cluster.environ.items():
         monkeypatch.setenv(name, value)
-    cfg = configured("run.slurm.partition=nowhere", "run_dir=models/refused")
+    cfg = configured("run.device=cpu", "run.slurm.partition=nowhere", "run_dir=models/refused")
     with pytest.raises(ValueError, match=r"Slurm refused the job \(.*invalid partition.*\); see run.slurm, and models"):
         submit("src.models.train_model", cfg, cfg.run.slurm)
     assert yaml.safe_load((shared / "models/refused/job/config.yaml").read_text())["run"]["slurm"] is None
