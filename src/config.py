@@ -180,6 +180,25 @@ class DownloadConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlurmConfig(Section):
+    """A job of Slurm in place of a run here (train_model)."""
+
+    partition: Annotated[str | None, Field(description="null: the cluster's default")]
+    nodes: Annotated[Count, Field(description="machines")]
+    processes: Annotated[Count, Field(description="of each machine, a GPU each unless `run.device` is cpu")]
+    cpus: Annotated[Count, Field(description="cores of each process")]
+    memory: Annotated[str | None, Field(description="of each machine, such as 64G; null: the cluster's default")]
+    time: Annotated[str | None, Field(description="limit, such as 24:00:00; null: the cluster's default")]
+    signal_s: Annotated[Count, Field(description="the run saves and stops so long before its limit, in s")]
+    requeue: Annotated[bool, Field(description="queue it again to go on after that, a pre-emption or a lost machine")]
+    restarts: Annotated[int, Field(ge=0, description="starts within the job after a process was killed")]
+    extra: Annotated[
+        dict[str, str | int | None],
+        Field(description="further options of sbatch, such as `{qos: low, exclusive: null}`"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Section):
     """Where and how to run; a change here re-runs no stage."""
 
@@ -188,6 +207,14 @@ class RunConfig(Section):
     devices: Annotated[
         int | None,
         Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
+    ]
+    sharding: Annotated[
+        Literal["none", "fsdp"],
+        Field(description="fsdp: each process keeps a slice of the weights, where one device cannot hold them"),
+    ]
+    slurm: Annotated[
+        SlurmConfig | None,
+        Field(description="submit the run to Slurm, as the preset run=slurm does; null: run it here"),
     ]
     workers: Annotated[int | None, Field(ge=1, description="threads that read and decode; null: one per core")]
     max_wait_share: Annotated[

@@ -9,7 +9,15 @@ Rule = tuple[bool, str]
 
 def contradictions(cfg: Config) -> list[str]:
     """Sentences naming both keys of each pair that cannot hold together; empty when there is none."""
-    rules = [*_in_data(cfg.data), *_in_features(cfg), *_in_model(cfg), *_in_probe(cfg), *_in_training(cfg)]
+    rules = [
+        *_in_data(cfg.data),
+        *_in_features(cfg),
+        *_in_model(cfg),
+        *_in_probe(cfg),
+        *_in_training(cfg),
+        *_in_slurm(cfg),
+        *_in_sharding(cfg),
+    ]
     return [sentence for broken, sentence in rules if broken]
 
 
@@ -175,5 +183,75 @@ def _in_training(cfg: Config) -> list[Rule]:
         (
             imbalance in ("class_weights", "balanced_sampler", "auto") and loss == "logit_adjustment",
             f"train.imbalance={imbalance} and loss.name=logit_adjustment both make up for rare classes; keep one",
+        ),
+    ]
+
+
+def _in_slurm(cfg: Config) -> list[Rule]:
+    slurm = cfg.run.slurm
+    if slurm is None:
+        return []
+    return [
+        (
+            cfg.run.devices is not None,
+            f"run.devices={cfg.run.devices} and run.slurm both say how many processes train; set run.slurm.nodes and "
+            "run.slurm.processes",
+        ),
+        (
+            cfg.sweep is not None,
+            "a sweep needs the results of its runs and run.slurm only submits them; run the sweep in an allocation "
+            "of your own, with run=default",
+        ),
+        (
+            cfg.model.name == LINEAR_PROBE and slurm.nodes * slurm.processes > 1,
+            f"run.slurm.nodes={slurm.nodes} and run.slurm.processes={slurm.processes} are of no use to "
+            "model.name=linear_probe, which one process fits; set both to 1",
+        ),
+    ]
+
+
+SHARDED_OPTIMIZERS = ("adam", "adamw", "sgd")
+"""Those whose step treats each number by itself, as tried; others look at whole weights."""
+
+
+def _in_sharding(cfg: Config) -> list[Rule]:
+    if cfg.run.sharding == "none":
+        return []
+    train, one = cfg.train, "run.sharding=fsdp keeps slices of weights"
+    clip = train.clip.name if train.clip is not None else "norm"
+    return [
+        (
+            cfg.optimizer.name not in SHARDED_OPTIMIZERS,
+            f"{one}, and optimizer.name={cfg.optimizer.name} is not known to work on them; use "
+            f"{', '.join(SHARDED_OPTIMIZERS)}, or run.sharding=none",
+        ),
+        (
+            cfg.optimizer.lookahead is not None,
+            f"{one}, and optimizer.lookahead keeps whole ones; set it to null, or run.sharding=none",
+        ),
+        (
+            train.average.name != "none",
+            f"{one}, and train.average.name={train.average.name} averages whole ones; use none, or run.sharding=none",
+        ),
+        (
+            clip != "norm",
+            f"{one}, and train.clip.name={clip} looks at whole gradients; use norm or null, or run.sharding=none",
+        ),
+        (
+            bool(train.freeze),
+            f"{one} that are all trained, and train.freeze lets some rest; leave it out, or set run.sharding=none",
+        ),
+        (
+            train.micro_batch_size is not None,
+            f"{one}, which are put together by all processes at once, and train.micro_batch_size="
+            f"{train.micro_batch_size} may give them different numbers of passes; leave it out",
+        ),
+        (
+            train.precision == "fp16",
+            f"{one}, and train.precision=fp16 scales whole gradients; use bf16 or fp32, or run.sharding=none",
+        ),
+        (
+            cfg.run.devices == 1,
+            f"{one} on several processes, and run.devices=1; raise it, or set run.sharding=none",
         ),
     ]

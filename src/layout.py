@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "resume"
 
     @property
+    def job(self) -> Path:
+        """Folder of a job of Slurm: its settings, its batch script and what it said."""
+        return self.path / "job"
+
+    @property
     def predictions(self) -> Path:
         """Folder of predict_model: `<split>.parquet` and `confusion.csv`."""
         return self.path / "predictions"

@@ -19,6 +19,7 @@ from src.features.preprocess import Preprocess
 from src.features.weights import fit_weights
 from src.files import check_space, read_json, recover, whole_folder, write_atomically, write_json
 from src.layout import RunFolder
+from src.models.sharding import whole
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,13 @@ class TrainedModel:
 def save(folder: Path, model: nn.Module, facts: ModelFacts) -> None:
     """Write the checkpoint so that at every moment the folder holds a whole one, old or new.
 
+    A meeting where the model is sharded: the other processes call `whole` on its weights.
+
     Raises:
         OSError: it cannot be written; the message names the folder and the bytes needed, the old one is intact.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = whole(model.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = dump_tensors(tensors)
     check_space(folder, len(content), what=f"the checkpoint {folder}")
     try:

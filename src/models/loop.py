@@ -25,6 +25,7 @@ from src.models.optimizers import set_lr
 from src.models.recipe import Recipe
 from src.models.rollback import check_scored, go_back, keep_good
 from src.models.scoring import score
+from src.models.sharding import is_sharded
 from src.models.signals import StopFlag
 from src.models.state import TrainState
 from src.models.tally import Tally
@@ -251,8 +252,8 @@ def evaluate(model: nn.Module, recipe: Recipe, split: PackedSplit, *, stop: Stop
     for batch in load(split, plan, recipe.runtime.device):
         if team.agree(stop):
             break
-        if not len(batch.labels):
-            # the last round has fewer images than there are processes
+        if not len(batch.labels) and not is_sharded(model):
+            # the last round has fewer images than there are processes; the slices of weights are put together by all
             continue
         logits = score(model, batch.images, recipe.preprocess, recipe.runtime)
         tally.add(nn.functional.cross_entropy(logits, batch.labels), logits, batch.labels)

@@ -170,7 +170,7 @@ def start_state(cfg: Config, ground: Ground, recipe: Recipe, model: nn.Module) -
         ValueError: an unknown optimiser or average, an option it does not take, or a network that cannot be what
             `train.gradient_checkpointing` asks for.
     """
-    model, forward = ground.team.spread(model, sync_bn=cfg.train.sync_bn)
+    model, forward = ground.team.spread(model, sync_bn=cfg.train.sync_bn, sharded=cfg.run.sharding == "fsdp")
     if cfg.train.gradient_checkpointing:
         recompute(model, name=cfg.model.name)
     return TrainState(

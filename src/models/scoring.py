@@ -14,5 +14,5 @@ def score(
 ) -> Float[Tensor, "batch classes"]:
     """Logits in float32 of packed images, with the model in evaluation mode."""
     model.eval()
-    with torch.inference_mode(), runtime.autocast():
+    with torch.no_grad(), runtime.autocast():
         return model(model_input(unit_images(images), preprocess)).float()

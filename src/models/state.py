@@ -8,6 +8,7 @@ from torch import nn
 
 from src.models.averages import Average
 from src.models.nonfinite import Guard
+from src.models.sharding import parted_numbers, parted_weights, whole
 from src.models.tally import Tally
 
 POSITION = ("step", "epoch", "batch", "epochs_without_gain")
@@ -67,7 +68,7 @@ class TrainState:
         self.rollbacks += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain types and tensors; loading it back is exact to the bit."""
+        """Everything, as plain types and tensors; loading it back is exact to the bit. A meeting if sharded."""
         return {**self._present(), "good": self.good, "rollbacks": self.rollbacks, "compiled": self.compiled}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -86,9 +87,9 @@ class TrainState:
 
     def _present(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
+            "model": whole(self.model.state_dict()),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": whole(self.optimizer.state_dict()),
             "scaler": self.scaler.state_dict(),
             "tally": self.tally.state_dict(),
             "skipped": self.guard.in_a_row.cpu(),
@@ -99,9 +100,9 @@ class TrainState:
         }
 
     def _take(self, saved: dict[str, Any]) -> None:
-        self.model.load_state_dict(saved["model"])
+        self.model.load_state_dict(parted_weights(saved["model"], self.model))
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(parted_numbers(saved["optimizer"], self.optimizer))
         self.scaler.load_state_dict(saved["scaler"])
         self.guard = Guard(saved["skipped"])
         self.fitting = saved["fitting"]

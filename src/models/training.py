@@ -24,7 +24,7 @@ from src.models.recipe import Recipe
 from src.models.run_folder import Claim
 from src.models.signals import STOPPING, StopFlag
 from src.models.state import TrainState
-from src.models.teamwork import SaveClock, whole_peak_mib, whole_state
+from src.models.teamwork import SaveClock, checkpoints_of, whole_peak_mib, whole_state
 from src.models.waiting import advice
 from src.tracking import Trackers, open_trackers
 from src.wording import counted
@@ -93,7 +93,7 @@ class Training:
         trackers.log(metrics, step=state.step)
         log.info("%s", epoch_line(metrics, self.recipe.epochs, best=best))
         self._advise(metrics["train/wait_share"])
-        for which in ("best", "last") if best else ("last",):
+        for which in checkpoints_of(best=best):
             self._save_weights(which, metrics)
         self._save_if_due(state)
 
