@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,11 @@ class Predictions:
         """Index of the most probable class of each image, shape (images,)."""
         return self.probs.argmax(axis=1) if len(self.probs) else np.zeros(0, dtype=np.int64)
 
+    @property
+    def known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and probabilities of the labelled images."""
+        return self.labels[self.labels >= 0], self.probs[self.labels >= 0]
+
     def table(self) -> pd.DataFrame:
         """A row per image: id, path, label, pred (names) and `prob_<class>` for each class."""
         names = np.array([*self.class_names, ""], dtype=object)
@@ -216,7 +221,11 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a training run was and what it cost: enough to tell two runs apart."""
+    """What a training run was and what it cost: enough to tell two runs apart.
+
+    `weights` says where the weights came from that it started from, and their licence; empty from scratch. `energy` is
+    that of `src.energy.Meter`.
+    """
 
     run_id: str
     config: dict[str, Any]
@@ -233,6 +242,8 @@ class RunRecord:
     images_per_s: float
     peak_mib: float
     stopped: str
+    weights: dict[str, str] = field(default_factory=dict)
+    energy: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `run.json` into the folder."""
@@ -243,10 +254,12 @@ class RunRecord:
         """The record in the folder.
 
         Raises:
-            ValueError: there is none, or it has other fields.
+            ValueError: there is none, or it has other fields; those with a default may be absent.
         """
         content = read_json(folder / "run.json", made_by="train_model")
-        strange = sorted({field.name for field in fields(cls)} ^ set(content))
+        names = {each.name: each.default_factory is MISSING for each in fields(cls)}
+        absent = {name for name, needed in names.items() if needed and name not in content}
+        strange = sorted(absent | (set(content) - set(names)))
         if strange:
             raise ValueError(f"{folder / 'run.json'} differs in {', '.join(strange)}; run train_model again")
         return cls(**content)

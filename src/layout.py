@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def card(self) -> Path:
+        """The model card: outside every output of a stage, as people write into it too."""
+        return self.path / "MODEL_CARD.md"
+
+    @property
     def report(self) -> Path:
         """Folder of the run's HTML page."""
         return REPORTS_DIR / self.name

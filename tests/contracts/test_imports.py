@@ -24,6 +24,7 @@ THROUGH_PARAMS = {
     "compose",
     "config",
     "config_data",
+    "config_predict",
     "config_training",
     "contradictions",
     "schema",
