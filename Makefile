@@ -13,6 +13,9 @@ PYTHON := $(VENV_PYTHON)
 READY := .venv/installed.txt
 endif
 
+# Test files run side by side, the longest first, and those of one file in their order.
+SIDE_BY_SIDE := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
 # Overrides reach Python as they were typed: no shell has its way with brackets and quotes.
 export PIPELINE_ARGS := $(value ARGS)
 
@@ -28,6 +31,12 @@ Image classification from raw files to a trusted model
   make sweep      cross-validation: ARGS="sweep=cross_validation"; mean, deviation and train-test gap;
                   a search: ARGS="sweep=search", backbones, optimizers, augmentations;
                   or a rate to begin with: ARGS="sweep=lr_range"
+  make compare    finished runs side by side: ARGS="models/runs"; accuracy with intervals and cost, which differences
+                  are noise, a page: reports/compare/index.html
+  make cost       measures what inference with runs costs, for the comparison: ARGS="models/runs"
+  make why        what differs between two runs, and how the metrics moved: ARGS="<run> <run>"
+  make runs       every run there is: when, what, how good, how it ended
+  make promote    makes a run the champion, unless it is worse than the present one: ARGS="<run>"
   make plan       what runs would cost, measured in a few steps of each: ARGS="model=resnet18,residual_cnn"
   make label-issues  labels that are probably wrong: reports/label_issues.html
   make relabel    decides them, and conflicting copies, one by one on a page of this machine
@@ -53,6 +62,7 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help create_environment requirements data features train predict report reset-params
 .PHONY: label-issues relabel sweep plan verify
+.PHONY: compare cost why runs promote
 .PHONY: test test-all lint format docs notebooks bench doctor clean
 
 help:
@@ -96,6 +106,21 @@ sweep: $(READY)
 plan: $(READY)
 	@"$(PYTHON)" -m src.pipeline plan
 
+compare: $(READY)
+	@"$(PYTHON)" -m src.visualization.compare
+
+cost: $(READY)
+	@"$(PYTHON)" -m src.models.measure_cost
+
+why: $(READY)
+	@"$(PYTHON)" -m src.visualization.why
+
+runs: $(READY)
+	@"$(PYTHON)" -m src.visualization.list_runs
+
+promote: $(READY)
+	@"$(PYTHON)" -m src.models.promote
+
 predict: $(READY)
 	@"$(PYTHON)" -m src.pipeline predict
 
@@ -103,10 +128,10 @@ reset-params: $(READY)
 	@"$(PYTHON)" -m src.pipeline reset
 
 test: $(READY)
-	@"$(PYTHON)" -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 test-all: $(READY)
-	@"$(PYTHON)" -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 lint: $(READY)
 	@"$(PYTHON)" -m ruff check

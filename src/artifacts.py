@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +223,8 @@ class Predictions:
 class RunRecord:
     """What a training run was and what it cost: enough to tell two runs apart.
 
-    `weights` says where the weights came from that it started from, and their licence; empty from scratch. `energy` is
-    that of `src.energy.Meter`.
+    `facts` is what no other field holds: how often it went back (`rollbacks`), where its `weights` came
+    from and under which licence (empty: from scratch), and the `energy` it took, see `src.energy.Meter`.
     """
 
     run_id: str
@@ -242,8 +242,7 @@ class RunRecord:
     images_per_s: float
     peak_mib: float
     stopped: str
-    weights: dict[str, str] = field(default_factory=dict)
-    energy: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `run.json` into the folder."""
@@ -254,12 +253,10 @@ class RunRecord:
         """The record in the folder.
 
         Raises:
-            ValueError: there is none, or it has other fields; those with a default may be absent.
+            ValueError: there is none, or it has other fields.
         """
         content = read_json(folder / "run.json", made_by="train_model")
-        names = {each.name: each.default_factory is MISSING for each in fields(cls)}
-        absent = {name for name, needed in names.items() if needed and name not in content}
-        strange = sorted(absent | (set(content) - set(names)))
+        strange = sorted({field.name for field in fields(cls)} ^ set(content))
         if strange:
             raise ValueError(f"{folder / 'run.json'} differs in {', '.join(strange)}; run train_model again")
         return cls(**content)

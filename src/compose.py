@@ -26,6 +26,22 @@ def compose(selection: Selection, config_dir: Path = CONFIG_DIR) -> Config:
     return validate(composed_tree(selection, config_dir))
 
 
+def compose_pipeline(selection: Selection) -> Config:
+    """The validated configuration of the pipeline's own run.
+
+    Raises:
+        ValueError: everything that is wrong with it, a line each.
+    """
+    cfg = compose(Selection(selection.presets, selection.values | {"run_dir": PIPELINE_RUN.as_posix()}))
+    start = cfg.train.init_from
+    if start is not None and Path(start).resolve().is_relative_to(PIPELINE_RUN.resolve()):
+        raise ValueError(
+            f"train.init_from={start} is what the pipeline writes anew, and DVC removes it first; copy that folder, "
+            "or train by hand: python -m src.models.train_model ..."
+        )
+    return cfg
+
+
 def composed_tree(selection: Selection, config_dir: Path = CONFIG_DIR) -> dict[str, Any]:
     """The composed configuration as plain nested dicts, not yet validated."""
     from hydra import compose as hydra_compose
@@ -76,8 +92,7 @@ def main(arguments: list[str]) -> None:
     import yaml
 
     def stage() -> None:
-        selection = load(Path(PARAMS_FILE))
-        cfg = compose(Selection(selection.presets, selection.values | {"run_dir": PIPELINE_RUN.as_posix()}))
+        cfg = compose_pipeline(load(Path(PARAMS_FILE)))
         Path(COMPOSED_FILE).write_text(yaml.safe_dump(as_tree(cfg), sort_keys=False), encoding="utf-8")
 
     if arguments:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from src.config_compare import CompareConfig
 from src.config_data import DataConfig
 from src.config_predict import PredictConfig
 from src.config_training import AugmentConfig, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -30,6 +31,9 @@ class EmbeddingsConfig(Section):
         list[float] | None, Field(min_length=3, max_length=3, description="like `mean`, the standard deviation")
     ]
     batch_size: Annotated[Count, Field(description="images per forward pass")]
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="bf16: half the time on processors that have it, three digits")
+    ]
     options: Annotated[dict[str, Any], Field(description="arguments of the builder")]
 
 
@@ -156,6 +160,10 @@ class RunConfig(Section):
         Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
     ]
     workers: Annotated[int | None, Field(ge=1, description="threads that read and decode; null: one per core")]
+    max_wait_share: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of training time spent waiting for data above which advice is given"),
+    ]
     plan_steps: Annotated[int, Field(ge=1, description="steps that `make plan` measures of each run")]
     wandb: Annotated[WandbConfig, Field(description="Weights & Biases")]
 
@@ -179,6 +187,7 @@ class Config(Section):
     predict: PredictConfig
     labels: LabelsConfig
     report: ReportConfig
+    compare: CompareConfig
     sweep: Annotated[SweepConfig | None, Field(description="a preset of `configs/sweep`; null: a single run")]
     run: RunConfig
 

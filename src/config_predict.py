@@ -68,6 +68,6 @@ class PredictConfig(Section):
     slices: Annotated[
         list[str],
         Field(
-            description="groups that are scored apart: `brightness`, `size`, `aspect` or a column of the manifest or of `files.parquet`"
+            description="groups scored apart: `brightness`, `size`, `aspect`, a column of the manifest or files.parquet"
         ),
     ]

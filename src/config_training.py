@@ -90,6 +90,14 @@ class BalanceConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RollbackConfig(Section):
+    """The way back from numbers that are not finite."""
+
+    times: Annotated[int, Field(ge=0, description="most returns to the end of the last good epoch; 0: none")]
+    factor: Annotated[float, Field(gt=0, lt=1, description="what the learning rate is multiplied by at each")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(Section):
     """The training loop (train_model)."""
 
@@ -98,6 +106,9 @@ class TrainConfig(Section):
     micro_batch_size: Annotated[
         int | None,
         Field(ge=1, description="images per forward pass of a device, several make a step; null: all of its images"),
+    ]
+    gradient_checkpointing: Annotated[
+        bool, Field(description="activations are computed again rather than kept: less memory, more time")
     ]
     sync_bn: Annotated[
         bool, Field(description="batch norm over the images of all GPUs rather than of each; CPUs cannot")
@@ -108,9 +119,8 @@ class TrainConfig(Section):
         Field(description="autocast type; auto: bf16 on a GPU that has it, else fp16 there; on CPU fp32"),
     ]
     seed: Annotated[int, Field(ge=0, description="seed of weights, order and augmentation")]
-    max_skipped: Annotated[
-        Count, Field(description="steps in a row without a finite gradient before the run is given up")
-    ]
+    max_skipped: Annotated[Count, Field(description="steps in a row without a finite gradient that are let pass")]
+    rollback: Annotated[RollbackConfig, Field(description="what is done about more, before the run is given up")]
     clip: Annotated[
         Component | None, Field(description="bound on gradients, an entry of `src/models/clipping.py`; null: none")
     ]

@@ -71,7 +71,7 @@ def _in_probe(cfg: Config) -> list[Rule]:
     embeddings, probe = cfg.features.embeddings, cfg.model.name == LINEAR_PROBE
     has_weights = embeddings.pretrained or embeddings.pretrained_path is not None
     of_features = ("pretrained", "pretrained_path", "img_size", "mean", "std")
-    of_steps = ("freeze", "init_from", "resume")
+    of_steps = ("freeze", "init_from", "resume", "gradient_checkpointing")
     return [
         (
             probe and not has_weights,

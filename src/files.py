@@ -57,6 +57,21 @@ def whole_file(path: Path, *, num_bytes: int) -> Iterator[BinaryIO]:
             beside.unlink(missing_ok=True)
 
 
+def check_space(folder: Path, num_bytes: int, *, what: str) -> None:
+    """Nothing, where the disk that holds the folder, or will, has room for so many bytes.
+
+    Raises:
+        OSError: it has not; the message has the folder, the bytes needed and those free.
+    """
+    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(present).free
+    if free < num_bytes:
+        raise OSError(
+            f"cannot write {what}: {num_bytes:,} bytes are needed and {free:,} are free on the disk of {folder}; "
+            "free some of it and give the command again; what was written before is intact"
+        )
+
+
 def read_json(path: Path, *, made_by: str) -> Any:
     """The content of a JSON file.
 

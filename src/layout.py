@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.files import read_json
+
 RAW_DIR = Path("data/raw/source")
 DATASET_DIR = Path("data/interim/dataset")
 FACTS_CACHE = Path("data/interim/.facts")
@@ -13,6 +15,9 @@ LABEL_ISSUES_DIR = Path("data/interim/label_issues")
 PIPELINE_RUN = Path("models/pipeline")
 RUNS_DIR = Path("models/runs")
 SWEEPS_DIR = Path("models/sweeps")
+EXPERIMENTS_DIR = Path("models/experiments")
+CHAMPION = "champion"
+CHAMPION_FILE = Path("models/champion.json")
 REPORTS_DIR = Path("reports")
 DATA_AUDIT_PAGE = REPORTS_DIR / "data_audit.html"
 LABEL_ISSUES_PAGE = REPORTS_DIR / "label_issues.html"
@@ -23,7 +28,7 @@ class RunFolder:
     """The files of one run.
 
     `train/` is written by train_model, `predictions/` and `metrics.json` by predict_model, so that each is an
-    output of its own stage.
+    output of its own stage; `cost.json` by measure_cost, of which no stage knows.
     """
 
     path: Path
@@ -78,6 +83,11 @@ class RunFolder:
         return self.path / "MODEL_CARD.md"
 
     @property
+    def cost(self) -> Path:
+        """What inference with the checkpoint costs, written by measure_cost."""
+        return self.path / "cost.json"
+
+    @property
     def report(self) -> Path:
         """Folder of the run's HTML page."""
         return REPORTS_DIR / self.name
@@ -86,3 +96,23 @@ class RunFolder:
     def figures(self) -> Path:
         """Folder of the run's PNG figures."""
         return REPORTS_DIR / "figures" / self.name
+
+
+def run_folder(run_dir: str | None) -> RunFolder:
+    """The run that `run_dir` names: a folder, `champion`, or that of the pipeline where it is None.
+
+    Raises:
+        ValueError: there is no champion yet, or its checkpoint is gone or another by now.
+    """
+    if run_dir != CHAMPION:
+        return RunFolder(Path(run_dir or PIPELINE_RUN))
+    if not CHAMPION_FILE.exists():
+        raise ValueError(f'{CHAMPION_FILE.as_posix()} does not exist; choose a champion: make promote ARGS="<run>"')
+    champion = read_json(CHAMPION_FILE, made_by="promote")
+    run = RunFolder(Path(champion["run"]))
+    facts = [run.checkpoint(which) / "model.json" for which in ("best", "last")]
+    digests = [read_json(path, made_by="train_model")["sha256"] for path in facts if path.exists()]
+    if champion["checkpoint"] not in digests:
+        found = "other weights than it was promoted with" if digests else "no checkpoint"
+        raise ValueError(f"the champion {champion['run']} holds {found}; bring it back, or promote it or another again")
+    return run

@@ -7,7 +7,6 @@ were typed.
 import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from src.arguments import ARGS_VARIABLE, split_args
 from src.guard import EXIT_FAULT, run_guarded
 from src.layout import DATA_AUDIT_PAGE, DATASET_DIR, LABEL_ISSUES_PAGE, PACKED_DIR, PIPELINE_RUN, RunFolder
 from src.selection import PARAMS_FILE, Selection, groups, load, parse, save
@@ -27,10 +27,6 @@ log = logging.getLogger("src.pipeline")
 
 RUN = RunFolder(PIPELINE_RUN)
 ALWAYS_RUN = "fetch_data"
-ARGS_VARIABLE = "PIPELINE_ARGS"
-
-# text between spaces, where a pair of quotes may hold spaces too; the quotes stay, Hydra reads them
-WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 
 NOT_SELECTED = {
     "run_dir": f"the pipeline writes {PIPELINE_RUN.as_posix()}; for another folder make a run by hand: "
@@ -58,7 +54,7 @@ def select(overrides: Sequence[str], params: Path) -> None:
     Raises:
         ValueError: a wrong override, or one that the pipeline does not take; the file is untouched then.
     """
-    from src.compose import compose
+    from src.compose import compose_pipeline
 
     before, asked = load(params), parse(overrides)
     if asked.presets.get("sweep") is not None:
@@ -67,7 +63,7 @@ def select(overrides: Sequence[str], params: Path) -> None:
         if key in NOT_SELECTED:
             raise ValueError(f"{key} is not for the pipeline: {NOT_SELECTED[key]}")
     after = before.updated(asked)
-    compose(after)
+    compose_pipeline(after)
     changed = changes(before, after)
     if changed:
         save(after, params)
@@ -152,18 +148,6 @@ def reproduce(stage: str) -> list[str]:
         if any(cause.endswith(("exited with 130", "exited with -2")) for cause in causes):
             raise KeyboardInterrupt from None
         raise ValueError(_advice(error, causes)) from None
-
-
-def split_args(text: str) -> list[str]:
-    """The overrides in `text`; quotes protect spaces and are kept, a backslash is a character like any other.
-
-    Raises:
-        ValueError: a quote without its partner.
-    """
-    if WORD.sub("", text).strip():
-        raise ValueError(f"ARGS={text} has a quote without its partner")
-    words = WORD.findall(text)
-    return [word[1:-1] if word[0] in "'\"" and word.find(word[0], 1) == len(word) - 1 else word for word in words]
 
 
 def changes(before: Selection, after: Selection) -> list[str]:

@@ -255,13 +255,6 @@ def test_a_run_record_of_another_version_names_the_fields(tmp_path):
         RunRecord.load(tmp_path)
 
 
-def test_a_run_record_of_before_energy_and_weights_were_told_is_read(tmp_path):
-    content = asdict(record())
-    del content["energy"], content["weights"]
-    write_json(tmp_path / "run.json", content)
-    assert RunRecord.load(tmp_path) == record()
-
-
 def test_an_absent_run_record_names_the_verb_to_run(tmp_path):
     with pytest.raises(ValueError, match=r"run\.json does not exist; run train_model first"):
         RunRecord.load(tmp_path)

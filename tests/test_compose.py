@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.compose import compose, composed_tree, load_composed
+from src.compose import compose, compose_pipeline, composed_tree, load_composed
 from src.config import as_tree
 from src.selection import Selection, parse
 from tests.project import ROOT, Project, copy_project
@@ -116,6 +116,14 @@ def copy_configs(tmp_path: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(ROOT / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("local")))
+
+
+@pytest.mark.parametrize("start", ["models/pipeline", "models/pipeline/train/best"])
+def test_the_pipeline_does_not_start_from_what_it_writes_anew(start):
+    selection = parse([f"train.init_from={start}"])
+    with pytest.raises(ValueError, match=f"train.init_from={start} is what the pipeline writes anew.*copy that folder"):
+        compose_pipeline(selection)
+    compose(selection)
 
 
 def test_a_composed_file_is_read_back(tmp_path):

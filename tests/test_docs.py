@@ -200,6 +200,11 @@ OTHERS = {
     "`models/sweeps/lr_range-<id>/proposal.json`",
     "`models/sweeps/search-<id>/results.csv`",
     "`models/sweeps/search-<id>/summary.json`",
+    # compared by tests/models/test_measure_cost.py, tests/test_runs.py and tests/visualization/test_compare.py
+    "`<run>/cost.json`",
+    "`models/champion.json`",
+    "`reports/<compare>/table.csv`",
+    "`reports/<compare>/comparison.json`",
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from src.files import write_atomically
 from src.guard import EXIT_FAULT, EXIT_INTERRUPTED, read_env_file, run_guarded
+from tests import disks
 
 
 def fail(error: BaseException):
@@ -29,14 +30,8 @@ def test_a_fault_a_person_can_mend_is_one_sentence_and_code_2(monkeypatch, caplo
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 64 KiB."""
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with disks.small_disk(tmp_path / "small", size="64k") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_told_with_file_size_and_way_out_and_the_old_file_stays(small_disk, caplog):

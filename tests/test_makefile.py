@@ -24,6 +24,11 @@ RUN_ELSEWHERE = {
     "reset-params": "tests/test_pipeline_dvc.py",
     "sweep": "tests/models/test_sweep.py",
     "plan": "tests/models/test_plan_run.py",
+    "compare": "tests/test_compare_targets.py",
+    "cost": "tests/test_compare_targets.py",
+    "why": "tests/test_compare_targets.py",
+    "runs": "tests/test_compare_targets.py",
+    "promote": "tests/test_compare_targets.py",
 }
 # checked by `make --dry-run` alone, and why
 DRY_ONLY = {

@@ -51,7 +51,7 @@ def fog(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray
 CORRUPTIONS: dict[str, tuple[Corrupt, tuple[float, float, float]]] = {
     "noise": (noise, (0.04, 0.08, 0.16)),
     "blur": (blur, (0.01, 0.02, 0.04)),
-    "jpeg": (jpeg, (40, 20, 8)),
+    "jpeg": (jpeg, (40.0, 20.0, 8.0)),
     "brightness": (brightness, (0.15, 0.3, 0.45)),
     "contrast": (contrast, (0.6, 0.4, 0.2)),
     "fog": (fog, (0.2, 0.4, 0.6)),

@@ -45,28 +45,31 @@ class Embedder:
     weights: str
     dim: int
     batch_size: int
+    precision: str
     device: torch.device
 
     def facts(self) -> dict[str, Any]:
         """What the vector of an image depends on besides its pixels, as plain types."""
         inputs = {**asdict(self.inputs), "mean": list(self.inputs.mean), "std": list(self.inputs.std)}
-        return {"backbone": self.name, "options": self.options, "weights": self.weights, "dim": self.dim, **inputs}
+        network = {"backbone": self.name, "options": self.options, "weights": self.weights, "dim": self.dim}
+        return network | {"precision": self.precision} | inputs
 
     def key(self) -> str:
         """Sixteen hex digits that change with any of the facts."""
         return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode("utf-8")).hexdigest()[:16]
 
     def vectors(self, split: PackedSplit, positions: np.ndarray, *, preprocess: Preprocess) -> np.ndarray:
-        """float32 of shape (positions, dim), computed without autocast.
+        """float32 of shape (positions, dim), computed in `precision`.
 
         Raises:
             ValueError: a vector is not finite.
         """
         plan = [positions[start : start + self.batch_size] for start in range(0, len(positions), self.batch_size)]
-        with torch.inference_mode():
+        half = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
             batches = load(split, plan, self.device)
-            rows = [self.model(model_input(unit_images(batch.images), preprocess)) for batch in batches]
-            found: np.ndarray = torch.cat(rows).float().cpu().numpy()
+            rows = [self.model(model_input(unit_images(batch.images), preprocess)).float() for batch in batches]
+            found: np.ndarray = torch.cat(rows).cpu().numpy()
         broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
         if len(broken):
             raise ValueError(
@@ -99,6 +102,7 @@ def load_embedder(cfg: EmbeddingsConfig, *, device: torch.device) -> Embedder:
         weights=weights_digest(model),
         dim=_dim(model, cfg.name, img_size=inputs.img_size),
         batch_size=cfg.batch_size,
+        precision=cfg.precision,
         device=device,
     )
 

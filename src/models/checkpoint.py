@@ -18,7 +18,7 @@ from src.config import ModelConfig
 from src.features.backbones import build_model, heads_of, stem_of, without_weights
 from src.features.preprocess import Preprocess
 from src.features.weights import fit_weights
-from src.files import read_json, recover, whole_folder, write_atomically, write_json
+from src.files import check_space, read_json, recover, whole_folder, write_atomically, write_json
 from src.layout import RunFolder
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def save(folder: Path, model: nn.Module, facts: ModelFacts) -> None:
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = dump_tensors(tensors)
+    check_space(folder, len(content), what=f"the checkpoint {folder}")
     try:
         with whole_folder(folder) as fresh:
             write_atomically(fresh / WEIGHTS_FILE, content)

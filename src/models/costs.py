@@ -15,9 +15,11 @@ from src.config import Config
 from src.features.backbones import num_params
 from src.features.loader import Batch, all_batches, load, steps_per_epoch
 from src.features.packed import PackedSplit
-from src.models.loop import Recipe, ready, train_step
+from src.models.loop import ready, train_step
 from src.models.memory import pass_size
 from src.models.preparing import build_network, build_recipe, ground_of, start_state
+from src.models.recipe import Recipe
+from src.models.rollback import keep_good
 from src.models.runtime import MIB, seed_everything
 from src.models.scoring import score
 from src.models.state import TrainState
@@ -60,6 +62,7 @@ def measure(cfg: Config) -> Costs:
     model = build_network(cfg, ground)
     recipe = build_recipe(cfg, ground, model)
     state = start_state(cfg, ground, recipe, model)
+    keep_good(state, recipe)
     ready(state, recipe)
     train = ground.splits["train"]
     images = min(recipe.batch_size, len(train))
@@ -135,12 +138,13 @@ def _median_seconds(batches: Iterable[Batch], action: Callable[[Batch], None], d
     ends = []
     for batch in batches:
         action(batch)
-        _wait(device)
+        wait(device)
         ends.append(time.perf_counter())
     return statistics.median(np.diff(ends))
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Return once the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -11,57 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.features.augment import Augment
 from src.features.draws import AGAIN
 from src.features.inputs import model_input, unit_images
 from src.features.loader import Batch, all_batches, epoch_batches, load, load_parts, part_of, steps_per_epoch
 from src.features.packed import PackedSplit
-from src.features.preprocess import Preprocess
 from src.logs import progress
-from src.models.clipping import Clip
-from src.models.freezing import Freezing, tell_trained
-from src.models.losses import Loss, one_hot
+from src.models.freezing import tell_trained
+from src.models.losses import one_hot
 from src.models.memory import within_memory
+from src.models.nonfinite import NotFiniteError
 from src.models.optimizers import set_lr
-from src.models.runtime import Runtime
-from src.models.schedules import Schedule
+from src.models.recipe import Recipe
+from src.models.rollback import check_scored, go_back, keep_good
 from src.models.scoring import score
 from src.models.signals import StopFlag
 from src.models.state import TrainState
 from src.models.tally import Tally
-from src.models.team import Team
+from src.models.waiting import Timed
 
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What stays fixed while a model is trained."""
-
-    runtime: Runtime
-    team: Team
-    preprocess: Preprocess
-    augment: Augment
-    loss: Loss
-    schedule: Schedule
-    freezing: Freezing
-    num_classes: int
-    epochs: int
-    batch_size: int
-    micro_batch_size: int | None
-    eval_batch_size: int
-    max_skipped: int
-    balanced: bool
-    clip: Clip
-    patience: int | None
-    seed: int
-
-    def plan(self, split: PackedSplit, epoch: int) -> list[np.ndarray]:
-        """The draws of each training batch of an epoch."""
-        labels = split.labels if self.balanced else None
-        return epoch_batches(len(split), batch_size=self.batch_size, seed=self.seed, epoch=epoch, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -82,29 +52,57 @@ def fit(state: TrainState, recipe: Recipe, *, splits: dict[str, PackedSplit], ho
     which is then made again. Where several processes train, all of them stop at the same step.
 
     Raises:
-        ValueError: the loss is no longer finite.
+        ValueError: the numbers are no longer finite, and `train.rollback` is used up.
     """
-    train, val = splits["train"], splits.get("val")
-    per_epoch = steps_per_epoch(len(train), recipe.batch_size)
-    images = min(recipe.batch_size, len(train))
-    done = (state.epoch * per_epoch + state.batch) * images
-    total = recipe.epochs * per_epoch * images
-    with progress(what="train", total=total, initial=done, shown=recipe.team.leads) as bar:
+    train = splits["train"]
+    per_epoch, images = steps_per_epoch(len(train), recipe.batch_size), min(recipe.batch_size, len(train))
+    whole = recipe.epochs * per_epoch * images
+    if state.good is None:
+        keep_good(state, recipe)
+    with progress(what="train", total=whole, initial=state.step * images, shown=recipe.team.leads) as bar:
         while state.epoch < recipe.epochs:
-            metrics = train_epoch(state, recipe, train, advance=bar.update, stop=stop, on_step=hooks.on_step)
-            if not (signal := recipe.team.agree(stop)):
-                state.average.settle(partial(show, recipe, train, state.epoch))
-            if val is not None and not signal:
-                metrics |= evaluate(state.average.model, recipe, val, stop=stop)
+            try:
+                metrics = run_epoch(state, recipe, splits, advance=bar.update, stop=stop, on_step=hooks.on_step)
+            except NotFiniteError as found:
+                go_back(state, recipe, found)
+                bar.update(state.step * images - bar.n)
+                continue
             if signal := recipe.team.agree(stop):
                 return signal
             state.end_epoch()
             metrics["epoch"] = state.epoch
-            hooks.on_epoch(state, metrics, state.is_best(metrics))
+            is_best = state.is_best(metrics)
+            keep_good(state, recipe)
+            hooks.on_epoch(state, metrics, is_best)
             if recipe.patience is not None and state.epochs_without_gain >= recipe.patience:
                 log.info("no better val/acc for %d epochs: stopped early", recipe.patience)
                 return "patience"
     return "finished"
+
+
+def run_epoch(
+    state: TrainState,
+    recipe: Recipe,
+    splits: dict[str, PackedSplit],
+    *,
+    advance: Callable[[int], object],
+    stop: StopFlag,
+    on_step: Callable[[TrainState], None],
+) -> Metrics:
+    """Metrics of what is left of an epoch, its evaluation included; of a part of them once a stop is asked for.
+
+    Raises:
+        NotFiniteError: they are no longer finite.
+    """
+    train, val = splits["train"], splits.get("val")
+    metrics = train_epoch(state, recipe, train, advance=advance, stop=stop, on_step=on_step)
+    if not (signal := recipe.team.agree(stop)):
+        state.average.settle(partial(show, recipe, train, state.epoch))
+    if val is not None and not signal:
+        metrics |= evaluate(state.average.model, recipe, val, stop=stop)
+        if not recipe.team.agree(stop):
+            check_scored(state, recipe, metrics)
+    return metrics
 
 
 def train_epoch(
@@ -116,48 +114,51 @@ def train_epoch(
     stop: StopFlag,
     on_step: Callable[[TrainState], None],
 ) -> Metrics:
-    """Loss, accuracy, rate and images/s of what is left of a pass over the split; ends early when a stop is asked for.
+    """Loss, accuracy, rate, speed and waits of what is left of a pass over the split; ends early when asked to stop.
 
     Raises:
-        ValueError: the loss is no longer finite.
+        NotFiniteError: gradients or losses are no longer finite.
     """
     ready(state, recipe)
     began, begun, seen = time.perf_counter(), state.batch, 0
     team = recipe.team
-    plan = recipe.plan(split, state.epoch)[state.batch :]
-    for batch in load_parts(split, plan, recipe.runtime.device, rank=team.rank, world=team.world):
+    plan = recipe.plan(split, state.epoch)
+    batches = Timed(load_parts(split, plan[begun:], recipe.runtime.device, rank=team.rank, world=team.world))
+    for batch in batches:
         if team.agree(stop):
             break
         train_step(state, recipe, batch)
         seen += batch.num_global
         advance(batch.num_global)
-        check_finite(state, recipe, split, plan[state.batch - begun - 1])
+        check_finite(state, recipe, split, plan[state.batch - 1])
         on_step(state)
     whole = state.tally.whole(team)
     metrics = whole.means("train")
     if whole.unknown and team.leads:
         log.warning("the loss of %d of %d images was not finite and is left out", whole.unknown, whole.images)
-    if not math.isfinite(metrics["train/loss"]):
-        lr = recipe.schedule(state.step)
-        raise ValueError(
-            f"the training loss is {metrics['train/loss']} in epoch {state.epoch + 1} (step {state.step}, "
-            f"rate {lr:.2g}): lower optimizer.lr, set train.clip, or use train.precision=fp32; "
-            "the checkpoints before it are kept"
+    if state.batch == len(plan) and not math.isfinite(metrics["train/loss"]):
+        raise NotFiniteError(
+            f"the training loss is {metrics['train/loss']} in epoch {state.epoch + 1}, "
+            f"last in {last_step(state, recipe, split, plan[-1])}"
         )
-    rate = seen / (time.perf_counter() - began)
-    return metrics | {"lr": recipe.schedule(state.step - 1), "images_per_s": rate}
+    measured = {"images_per_s": seen / (time.perf_counter() - began), "train/wait_share": batches.share(since=began)}
+    return metrics | {"lr": recipe.rate(state.step - 1, rollbacks=state.rollbacks)} | measured
 
 
 def check_finite(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.ndarray) -> None:
     """Nothing, unless gradients are no longer finite: looked at once in `train.max_skipped` steps, as it must wait.
 
     Raises:
-        ValueError: with the step, the rate and the ids of the batch.
+        NotFiniteError: with the step, the rate and the ids of the batch.
     """
     if state.step % recipe.max_skipped == 0:
-        ids = ", ".join(split.ids[index] for index in draws % AGAIN)
-        where = f"step {state.step} (rate {recipe.schedule(state.step - 1):.2g}, images {ids})"
-        state.guard.check(most=recipe.max_skipped, where=where)
+        state.guard.check(most=recipe.max_skipped, where=last_step(state, recipe, split, draws))
+
+
+def last_step(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.ndarray) -> str:
+    """The step that was taken last, its rate and the images of its batch."""
+    ids = ", ".join(split.ids[index] for index in draws % AGAIN)
+    return f"step {state.step} (rate {recipe.rate(state.step - 1, rollbacks=state.rollbacks):.2g}, images {ids})"
 
 
 def ready(state: TrainState, recipe: Recipe) -> None:
@@ -182,7 +183,7 @@ def train_step(state: TrainState, recipe: Recipe, batch: Batch) -> None:
     passes = partial(add_gradients, state, recipe, batch)
     num_images = len(batch.labels) - batch.lead
     within_memory(state, passes, num_images=num_images, asked=recipe.micro_batch_size, team=recipe.team)
-    set_lr(state.optimizer, recipe.schedule(state.step))
+    set_lr(state.optimizer, recipe.rate(state.step, rollbacks=state.rollbacks))
     state.scaler.unscale_(state.optimizer)
     state.guard.keep_out(state.model.parameters())
     recipe.clip(state.model)

@@ -30,7 +30,7 @@ from src.models.sweep_folder import absolute_paths, changed, held, open_folder, 
 if TYPE_CHECKING:
     from src.features.loader import Batch
     from src.features.packed import PackedSplit
-    from src.models.loop import Recipe
+    from src.models.recipe import Recipe
     from src.models.state import TrainState
 
 log = logging.getLogger(__name__)

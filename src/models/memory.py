@@ -103,8 +103,8 @@ def check_smaller(size: int, wanting: str, team: Team) -> None:
         )
     if size == 1:
         raise ValueError(
-            f"out of memory with one image in a pass ({wanting}): take a smaller network or model.img_size, lower "
-            "train.batch_size, or set train.precision=bf16"
+            f"out of memory with one image in a pass ({wanting}): take a smaller network or model.img_size, set "
+            "train.gradient_checkpointing=true or train.precision=bf16, or lower train.batch_size"
         )
 
 

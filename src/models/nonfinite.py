@@ -1,10 +1,14 @@
-"""Gradients that are not finite: zeros take their place, they are counted, and a run that has no others ends."""
+"""Numbers that are not finite: zeros take the place of such gradients, and the steps that had them are counted."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+
+class NotFiniteError(ValueError):
+    """The run has no finite numbers left to learn from; says which, and in which step."""
 
 
 @dataclass
@@ -28,10 +32,9 @@ class Guard:
         """Nothing, while fewer than `most` steps in a row were left out. Waits for the device.
 
         Raises:
-            ValueError: so many were, or more; `where` names the last one.
+            NotFiniteError: so many were, or more; `where` names the last one.
         """
         if (found := int(self.in_a_row)) >= most:
-            raise ValueError(
-                f"the gradient was not finite in {found} steps in a row (train.max_skipped={most}), last in {where}: "
-                "lower optimizer.lr, set train.clip, or use train.precision=fp32; the checkpoints before are kept"
+            raise NotFiniteError(
+                f"the gradient was not finite in {found} steps in a row (train.max_skipped={most}), last in {where}"
             )

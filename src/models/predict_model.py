@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from src.cli import run_verb
 from src.config import Config
-from src.layout import PIPELINE_RUN, RunFolder
+from src.layout import RunFolder, run_folder
 
 if TYPE_CHECKING:
     from src.models.checkpoint import TrainedModel
@@ -25,7 +25,7 @@ def predict_model(cfg: Config) -> None:
         raise ValueError(f"predict.images={cfg.predict.images} does not exist; give an image, a folder or an archive")
     from src.models import checkpoint, runtime
 
-    folder = RunFolder(Path(cfg.run_dir or PIPELINE_RUN))
+    folder = run_folder(cfg.run_dir)
     checkpoint.load_facts(folder.checkpoint(cfg.predict.checkpoint))
     place = runtime.start(cfg.run, "fp32")
     trained = checkpoint.load(folder.checkpoint(cfg.predict.checkpoint), place.device)

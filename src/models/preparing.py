@@ -24,9 +24,10 @@ from src.models.checkpoint import ModelFacts
 from src.models.clipping import build_clip
 from src.models.freezing import build_freezing
 from src.models.imbalance import class_counts, treatment
-from src.models.loop import Recipe
 from src.models.losses import build_loss
 from src.models.optimizers import build_optimizer, check_optimizer
+from src.models.recipe import Recipe
+from src.models.recomputing import recompute
 from src.models.run_folder import claim, plan_of, resumed_config
 from src.models.schedules import build_schedule
 from src.models.state import TrainState
@@ -138,6 +139,7 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
         balanced=treated.balanced,
         clip=build_clip(cfg.train.clip),
         max_skipped=cfg.train.max_skipped,
+        rollback=cfg.train.rollback,
         patience=cfg.train.patience,
         seed=cfg.train.seed,
     )
@@ -147,9 +149,12 @@ def start_state(cfg: Config, ground: Ground, recipe: Recipe, model: nn.Module) -
     """The state of the run before its first step. A meeting.
 
     Raises:
-        ValueError: an unknown optimiser or average, or an option it does not take.
+        ValueError: an unknown optimiser or average, an option it does not take, or a network that cannot be what
+            `train.gradient_checkpointing` asks for.
     """
     model, forward = ground.team.spread(model, sync_bn=cfg.train.sync_bn)
+    if cfg.train.gradient_checkpointing:
+        recompute(model, name=cfg.model.name)
     return TrainState(
         model=model,
         forward=forward,

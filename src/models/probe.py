@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.choices import bound, is_positive
+from src.choices import bound, is_number, is_positive
 from src.config import LINEAR_PROBE, EmbeddingsConfig, ModelConfig
 from src.features.backbones import build_model, heads_of
 from src.features.embedder import backbone_config, weights_digest
@@ -45,9 +45,14 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeOptions:
-    """What `model.options` says: values of C to choose from, folds where there is no val split, most iterations."""
+    """What `model.options` says.
+
+    Values of C to choose from, the power of the standard deviation that each number of a vector is divided by (1
+    standardises, 0 leaves them as they are), folds where there is no val split, most iterations.
+    """
 
     regularization: Any
+    scaling: Any
     folds: Any
     max_iterations: Any
 
@@ -62,6 +67,8 @@ def probe_options(options: Mapping[str, Any]) -> ProbeOptions:
     strengths = found.regularization
     if not isinstance(strengths, list) or not strengths or not all(is_positive(value) for value in strengths):
         raise ValueError(f"model.options.regularization={strengths} should be a list of numbers above 0")
+    if not is_number(found.scaling) or not 0 <= found.scaling <= 1:
+        raise ValueError(f"model.options.scaling={found.scaling} should be a number from 0 to 1")
     for name, least in (("folds", 2), ("max_iterations", 1)):
         value = getattr(found, name)
         if type(value) is not int or value < least:
@@ -70,15 +77,17 @@ def probe_options(options: Mapping[str, Any]) -> ProbeOptions:
 
 
 def fit_head(train: Embeddings, val: Embeddings | None, options: ProbeOptions, *, seed: int) -> tuple[Head, float]:
-    """The head fitted to train, and the C it was fitted with: the one of least loss on val, or out of fold on train.
+    """The head fitted to train, and the C it was fitted with: chosen on val, or out of fold on train.
 
-    Vectors are standardised by train; the standardisation is folded into the head. The same on every call.
+    It is the smallest whose loss lies within one standard error of the least (Breiman et al., Classification and
+    Regression Trees, 1984). Each number of a vector is centred and divided by a power of its standard deviation over
+    train, which is folded into the head. The same on every call.
 
     Raises:
         ValueError: a class of train has fewer images than there are folds.
     """
     vectors, labels = np.asarray(train.vectors), train.labels
-    shift, scale = vectors.mean(axis=0), vectors.std(axis=0) + TINY
+    shift, scale = vectors.mean(axis=0), vectors.std(axis=0) ** options.scaling + TINY
     standard = (vectors - shift) / scale
     strengths = list(options.regularization)
     if len(strengths) > 1:
@@ -86,8 +95,8 @@ def fit_head(train: Embeddings, val: Embeddings | None, options: ProbeOptions, *
             cuts = [Cut(standard, labels, (np.asarray(val.vectors) - shift) / scale, val.labels)]
         else:
             cuts = _folds(standard, labels, options, seed=seed)
-        losses = [_loss(cuts, strength, options) for strength in progress(strengths, what="choose C", unit="values")]
-        strengths = [strengths[int(np.argmin(losses))]]
+        tried = progress(strengths, what="choose C", unit="values")
+        strengths = [_within_an_error({strength: _losses(cuts, strength, options) for strength in tried})]
     fitted = _fitted(standard, labels, strengths[0], options)
     weight = fitted.weight / scale
     return Head(weight.astype(np.float32), (fitted.bias - weight @ shift).astype(np.float32)), float(strengths[0])
@@ -154,11 +163,20 @@ def _folds(vectors: np.ndarray, labels: np.ndarray, options: ProbeOptions, *, se
     return [Cut(vectors[fit], labels[fit], vectors[out], labels[out]) for fit, out in folds]
 
 
-def _loss(cuts: Sequence[Cut], strength: float, options: ProbeOptions) -> float:
-    """Cross-entropy on what was held out, the mean over its images."""
-    judged = [(cut.other_labels, _fitted(cut.vectors, cut.labels, strength, options).probs(cut.others)) for cut in cuts]
-    labels, probs = (np.concatenate(parts) for parts in zip(*judged, strict=True))
-    return log_loss(labels, probs)
+def _losses(cuts: Sequence[Cut], strength: float, options: ProbeOptions) -> np.ndarray:
+    """Cross-entropy of each image that was held out, in nats."""
+    losses = []
+    for cut in cuts:
+        probs = _fitted(cut.vectors, cut.labels, strength, options).probs(cut.others)
+        losses.append(-np.log(np.maximum(probs[np.arange(len(probs)), cut.other_labels], TINY)))
+    return np.concatenate(losses)
+
+
+def _within_an_error(losses: Mapping[float, np.ndarray]) -> float:
+    """The smallest C whose mean loss is within one standard error of the least."""
+    least = min(losses.values(), key=np.mean)
+    highest = least.mean() + least.std() / np.sqrt(len(least))
+    return min(strength for strength, found in losses.items() if found.mean() <= highest)
 
 
 def _fitted(vectors: np.ndarray, labels: np.ndarray, strength: float, options: ProbeOptions) -> Head:

@@ -138,8 +138,10 @@ class ProbeRun:
             images_per_s=round(self.metrics["images_per_s"], 1),
             peak_mib=round(place.peak_mib(), 1),
             stopped="finished",
-            weights=weights_origin(self.cfg.features.embeddings),
-            energy={"cpu_wh": None, "gpu_wh": None, "reasons": dict.fromkeys(("cpu_wh", "gpu_wh"), NO_ENERGY)},
+            facts={
+                "weights": weights_origin(self.cfg.features.embeddings),
+                "energy": {"cpu_wh": None, "gpu_wh": None, "reasons": dict.fromkeys(("cpu_wh", "gpu_wh"), NO_ENERGY)},
+            },
         )
 
     def _calibration(self) -> Calibration:

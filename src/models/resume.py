@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from src.files import read_json, write_atomically, write_json
+from src.files import check_space, read_json, write_atomically, write_json
 from src.trees import differences
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class ResumeFolder:
         content = packed.getvalue()
         digest = hashlib.sha256(content).hexdigest()
         path = self.path / f"state-{step:012d}-{digest}.pt"
-        self._check_space(len(content))
+        check_space(self.path, len(content), what="the state of the run")
         before = [other for other in self._states() if other != path]
         write_atomically(path, content)
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
@@ -136,16 +136,3 @@ class ResumeFolder:
         if not self.path.is_dir():
             return []
         return sorted(path for path in self.path.iterdir() if STATE_NAME.fullmatch(path.name))
-
-    def _check_space(self, num_bytes: int) -> None:
-        """Nothing, where the disk has room.
-
-        Raises:
-            OSError: it has not.
-        """
-        free = shutil.disk_usage(self.path).free
-        if free < num_bytes:
-            raise OSError(
-                f"cannot save the state of the run in {self.path}: {num_bytes / 2**20:.0f} MiB are needed and "
-                f"{free / 2**20:.0f} MiB are free; the states before it are intact"
-            )

@@ -79,7 +79,8 @@ def slice_table(predictions: Predictions, split: PackedSplit, names: list[str]) 
     Args:
         predictions: of the split.
         split: its pixels, in the same order.
-        names: `brightness` is that of the packed pixels; `size`, `aspect` and any other is told by the manifest, or by the facts of files beside it.
+        names: `brightness` is that of the packed pixels; `size`, `aspect` and any other is told by the manifest, or by
+            the facts of files beside it.
     """
     rows = []
     manifest = _manifest(split) if set(names) - {"brightness"} else None
@@ -118,16 +119,21 @@ def _manifest_groups(manifest: Manifest | None, split: PackedSplit, name: str) -
     if name == "aspect":
         bounds = np.digitize(width / height, [TALL, WIDE])
         return [("1 tall", "2 square", "3 wide")[place] for place in bounds]
+    return _column_groups(table, name)
+
+
+def _column_groups(table: pd.DataFrame, name: str) -> list[str] | None:
+    """The values of a column, or thirds of them where they are many numbers; None where it cannot cut a split."""
     if name not in table.columns:
         log.warning("predict.slices: %s is no column of the manifest, which has %s", name, ", ".join(table.columns))
         return None
     values = table[name]
-    if values.nunique() > MOST_GROUPS and pd.api.types.is_numeric_dtype(values):
+    if values.nunique() <= MOST_GROUPS:
+        return [str(value) for value in values]
+    if pd.api.types.is_numeric_dtype(values):
         return _thirds(values.to_numpy(dtype=np.float64), ("1 low", "2 middle", "3 high"))
-    if values.nunique() > MOST_GROUPS:
-        log.warning("predict.slices: %s has %d values, more than %d", name, values.nunique(), MOST_GROUPS)
-        return None
-    return [str(value) for value in values]
+    log.warning("predict.slices: %s has %d values, more than %d", name, values.nunique(), MOST_GROUPS)
+    return None
 
 
 def _image_facts(manifest: Manifest) -> pd.DataFrame:

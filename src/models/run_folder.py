@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 # what changes the weights; `run` and the sections of later stages do not
 PLANNED = ("data", "features", "model", "augment", "loss", "optimizer", "schedule", "train")
 # how a step is computed, not what it computes
-NOT_PLANNED = ("resume", "micro_batch_size")
+NOT_PLANNED = ("resume", "micro_batch_size", "gradient_checkpointing")
 ALL = 1000
 
 
@@ -57,7 +57,7 @@ def resumed_config(cfg: Config) -> Config:
             "a finished one is the start of another by train.init_from=<checkpoint folder>"
         )
     tree = asdict(cfg) | plan["config"]
-    here = {"resume": None, "micro_batch_size": cfg.train.micro_batch_size}
+    here = {key: getattr(cfg.train, key) for key in NOT_PLANNED} | {"resume": None}
     resumed = validate(tree | {"train": plan["config"]["train"] | here})
     return replace(resumed, run_dir=cfg.train.resume)
 

@@ -20,7 +20,8 @@ class TrainState:
     `model` is the plain module, whose names are those saved; `forward` is its view that is called in a step. `step`
     counts optimiser steps from the start, `batch` those of the present epoch, `tally` what they summed up to; `guard`
     keeps out gradients that are not finite; `fitting` is the size of a pass that was found to fit into memory, and the
-    one that was asked for then.
+    one that was asked for then; `good` is all of this at the end of the last good epoch, on the CPU, and `rollbacks`
+    how often the run went back to it.
     """
 
     model: nn.Module
@@ -36,6 +37,8 @@ class TrainState:
     best: dict[str, float] = field(default_factory=dict)
     epochs_without_gain: int = 0
     fitting: dict[str, int | None] | None = None
+    good: dict[str, Any] | None = None
+    rollbacks: int = 0
 
     def is_best(self, metrics: dict[str, float]) -> bool:
         """Whether `val/acc` (ties: `val/loss`) is better than in any epoch before; counts the epochs when it is not."""
@@ -51,8 +54,36 @@ class TrainState:
         self.batch = 0
         self.tally = Tally.empty(self.tally.loss.device)
 
+    def keep_good(self) -> None:
+        """Make the present the state to go back to."""
+        self.good = _copied(self._present())
+
+    def go_back(self) -> None:
+        """Return to the last good state, once more; steps are counted on from there."""
+        assert self.good is not None, "kept at the start"
+        self._take(_copied(self.good))
+        self.guard = Guard()
+        self.rollbacks += 1
+
     def state_dict(self) -> dict[str, Any]:
         """Everything, as plain types and tensors; loading it back is exact to the bit."""
+        return {**self._present(), "good": self.good, "rollbacks": self.rollbacks}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take back what `state_dict` saved.
+
+        Raises:
+            ValueError: it is the state of another model or optimiser, or was saved by an earlier version.
+        """
+        try:
+            self._take(saved)
+            self.good, self.rollbacks = saved["good"], saved["rollbacks"]
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"the saved state is that of another model or version: {' '.join(str(error).split())}"
+            ) from None
+
+    def _present(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -66,23 +97,13 @@ class TrainState:
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take back what `state_dict` saved.
-
-        Raises:
-            ValueError: it is the state of another model or optimiser, or was saved by an earlier version.
-        """
-        try:
-            self.model.load_state_dict(saved["model"])
-            self.average.load_state_dict(saved["average"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.scaler.load_state_dict(saved["scaler"])
-            self.guard = Guard(saved["skipped"])
-            self.fitting = saved["fitting"]
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(
-                f"the saved state is that of another model or version: {' '.join(str(error).split())}"
-            ) from None
+    def _take(self, saved: dict[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.guard = Guard(saved["skipped"])
+        self.fitting = saved["fitting"]
         for name, value in saved["position"].items():
             setattr(self, name, value)
         self.tally = Tally.restored(saved["tally"], self.tally.loss.device)
@@ -90,6 +111,15 @@ class TrainState:
         torch.set_rng_state(saved["rng"]["cpu"])
         if len(saved["rng"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(saved["rng"]["cuda"])
+
+
+def _copied(tree: Any) -> Any:
+    """The same of plain types and tensors, each tensor a copy on the CPU."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _rank(metrics: dict[str, Any]) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from src.features.devices import resolve_device
 from src.features.draws import uniform
 from src.models.launch import RENDEZVOUS_VARIABLE
+from src.models.meeting import meet
 from src.models.signals import EXIT_PEER_LOST, StopFlag
 
 log = logging.getLogger(__name__)
@@ -223,7 +224,8 @@ def joined(device: str, environ: Mapping[str, str]) -> Iterator[Team]:
     backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
     with lost_peer_told():
         where = f"file://{meeting}" if meeting else "env://"
-        dist.init_process_group(backend, init_method=where, rank=rank, world_size=world)
+        store = meet(where, rank=rank, world=world)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world)
         team = Together(rank, world, place)
         # sets the shared clock, by which it would else be time to save at once
         team.agree(StopFlag())

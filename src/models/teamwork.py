@@ -7,7 +7,8 @@ import torch
 
 from src.config import Config
 from src.features.packed import PackedSplit
-from src.models.loop import Hooks, Metrics, Recipe, fit
+from src.models.loop import Hooks, Metrics, fit
+from src.models.recipe import Recipe
 from src.models.signals import STOPPING, StopFlag
 from src.models.state import TrainState
 from src.models.tally import Tally

@@ -22,6 +22,12 @@ def train_model(cfg: Config) -> None:
     if cfg.model.name == LINEAR_PROBE:
         from src.models.probing import train_probe
 
+        world = os.environ.get("WORLD_SIZE", "1")
+        if world != "1":
+            raise ValueError(
+                f"model.name={LINEAR_PROBE} is fitted by one process and {world} were started; "
+                "run it without torchrun: python -m src.models.train_model ..."
+            )
         train_probe(cfg)
         return
     if is_launcher(cfg.run.devices, os.environ):

@@ -22,12 +22,14 @@ from src.metrics_log import write_metrics
 from src.models import checkpoint
 from src.models.calibrating import calibrate_checkpoints
 from src.models.checkpoint import ModelFacts
-from src.models.loop import Hooks, Metrics, Recipe, fit
+from src.models.loop import Hooks, Metrics, fit
+from src.models.recipe import Recipe
 from src.models.run_folder import Claim
 from src.models.runtime import gpus_in_use
 from src.models.signals import STOPPING, StopFlag
 from src.models.state import TrainState
 from src.models.teamwork import SaveClock, whole_peak_mib, whole_state
+from src.models.waiting import advice
 from src.tracking import Trackers, open_trackers
 from src.wording import counted
 
@@ -97,9 +99,17 @@ class Training:
         self.meter.read()
         trackers.log(metrics, step=state.step)
         log.info("%s", epoch_line(metrics, self.recipe.epochs, best=best))
+        self._advise(metrics["train/wait_share"])
         for which in ("best", "last") if best else ("last",):
             self._save_weights(which, metrics)
         self._save_if_due(state)
+
+    def _advise(self, wait_share: float) -> None:
+        """Say once what to change where training waits for data."""
+        most, side = self.cfg.run.max_wait_share, self.splits["train"].size
+        said = advice(wait_share, most=most, batch_size=self.recipe.batch_size, side=side)
+        if said and not any(row["train/wait_share"] > most for row in self.rows[:-1]):
+            log.warning("%s", said)
 
     def _save_weights(self, which: str, metrics: Metrics) -> None:
         facts = replace(self.facts, step=self.state.step, epoch=self.state.epoch, metrics=metrics)
@@ -161,8 +171,11 @@ class Training:
             images_per_s=round(rates[len(rates) // 2], 1) if rates else 0.0,
             peak_mib=round(peak_mib, 1),
             stopped=stopped,
-            weights=weights_origin(self.cfg.model, init_from=self.cfg.train.init_from),
-            energy=self.meter.record(),
+            facts={
+                "rollbacks": self.state.rollbacks,
+                "weights": weights_origin(self.cfg.model, init_from=self.cfg.train.init_from),
+                "energy": self.meter.record(),
+            },
         )
 
 

@@ -25,6 +25,7 @@ def model_card(evidence: Evidence, *, kept: str) -> str:
     text = render(
         "model_card.md.j2",
         record=record,
+        weights=record.facts.get("weights", {}),
         class_names=[" ".join(name.split()) for name in record.class_names],
         run=evidence.run,
         source=place_of(evidence),
@@ -86,7 +87,7 @@ def limits(evidence: Evidence) -> list[str]:
 
 
 def _licence_limits(evidence: Evidence) -> list[str]:
-    licence = evidence.record.weights.get("licence")
+    licence = evidence.record.facts.get("weights", {}).get("licence")
     if licence is None:
         return []
     if any(mark in licence.lower() for mark in NO_COMMERCE):

@@ -179,7 +179,7 @@ def _provenance(evidence: Evidence, written: datetime) -> dict[str, Any]:
         "commit": record.git.get("commit", ""),
         "diff": diff[:MOST_DIFF_CHARACTERS],
         "diff_left_out": max(0, len(diff) - MOST_DIFF_CHARACTERS),
-        "energy": _energy(record.energy),
+        "energy": _energy(record.facts.get("energy", {})),
         "checkpoint": scored.checkpoint if scored is not None else "",
         "machine": machine,
         "versions": {key: value for key, value in record.environment.items() if key not in MACHINE_KEYS},

@@ -65,7 +65,7 @@ def views_text(evidence: Evidence) -> str:
     )
 
 
-def _slice_row(row: dict[str, Any]) -> dict[str, Any]:
+def _slice_row(row: dict[Any, Any]) -> dict[str, Any]:
     low, high = wilson_interval(row["acc"], row["num_images"])
     group = str(row["group"])
     # groups that have an order begin with their place in it

@@ -15,7 +15,7 @@ from pathlib import Path
 from src.cli import run_verb
 from src.config import Config
 from src.files import write_atomically
-from src.layout import PIPELINE_RUN, RunFolder
+from src.layout import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def visualize(cfg: Config) -> None:
     from src.visualization.rendering import png
     from src.visualization.report import page
 
-    run = RunFolder(Path(cfg.run_dir) if cfg.run_dir is not None else PIPELINE_RUN)
+    run = run_folder(cfg.run_dir)
     evidence = gather(run, cfg.report)
     html = page(evidence, written=datetime.now())
     card = model_card(evidence, kept=notes_of(run.card))

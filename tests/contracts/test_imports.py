@@ -23,6 +23,7 @@ THROUGH_PARAMS = {
     "cli",
     "compose",
     "config",
+    "config_compare",
     "config_data",
     "config_predict",
     "config_training",

@@ -107,6 +107,16 @@ def test_mean_and_std_of_the_config_come_first(net):
     assert own.key() != given.key()
 
 
+def test_half_precision_gives_nearly_the_same_vectors_under_a_key_of_their_own(net, tmp_path):
+    root, found = packed(tmp_path, {"train": 9}), {}
+    for precision in ("fp32", "bf16"):
+        embedder = load_embedder(settings(net, precision=precision), device=CPU)
+        assert embed_packed(root, embedder, cache_dir=tmp_path / "cache")["precision"] == precision
+        found[precision] = np.array(Embeddings.load(root, "train").vectors)
+    size = np.linalg.norm(found["fp32"])
+    assert 0 < np.linalg.norm(found["bf16"] - found["fp32"]) / size < 0.02
+
+
 def test_an_image_that_was_embedded_before_is_not_computed_again(net, tmp_path, computed):
     root = packed(tmp_path, {"train": 9, "test": 5})
     embedder = load_embedder(settings(net), device=CPU)

@@ -1,3 +1,5 @@
+import resource
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import torch
 from src.features.backbones import build_model
 from src.models import checkpoint
 from src.models.checkpoint import ModelFacts
+from tests.disks import small_disk
 from tests.models.conftest import configured
 
+PAGE = resource.getpagesize()
 CPU = torch.device("cpu")
 PREPROCESS = {
     "size": 12,
@@ -109,25 +113,29 @@ def test_a_kill_between_the_two_renames_of_a_save_leaves_the_old_checkpoint(fold
     assert checkpoint.load(folder, CPU).facts.epoch == 1
 
 
-def test_a_full_disk_names_the_folder_and_keeps_the_old_checkpoint(tmp_path):
-    import os
-    import subprocess
+@pytest.fixture
+def small(tmp_path: Path):
+    """A file system of 256 KiB with a checkpoint on it."""
+    with small_disk(tmp_path / "small", size="256k") as folder:
+        checkpoint.save(folder / "last", network(), facts())
+        yield folder
 
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        checkpoint.save(small / "last", network(), facts())
-        big = build_model(configured("model.options.width=64").model, num_classes=3, img_size=12)
-        with pytest.raises(
-            OSError, match=r"cannot write the checkpoint .*last: No space left.* MiB are needed, .* intact"
-        ):
-            checkpoint.save(small / "last", big, facts(epoch=2))
-        assert checkpoint.load(small / "last", CPU).facts.epoch == 1
-        assert [path.name for path in small.iterdir()] == ["last"]
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+
+def test_without_room_nothing_is_written_and_the_sentence_has_the_bytes_needed_and_free(small):
+    big = build_model(configured("model.options.width=64").model, num_classes=3, img_size=12)
+    free = shutil.disk_usage(small).free
+    with pytest.raises(
+        OSError, match=rf"cannot write the checkpoint .*last: [\d,]+ bytes are needed and {free:,} are free .* intact"
+    ):
+        checkpoint.save(small / "last", big, facts(epoch=2))
+    assert checkpoint.load(small / "last", CPU).facts.epoch == 1
+    assert [path.name for path in small.iterdir()] == ["last"]
+
+
+def test_a_disk_that_fills_up_while_it_is_written_keeps_the_old_checkpoint(small):
+    needed = -((small / "last" / "model.safetensors").stat().st_size // -PAGE) * PAGE
+    (small / "ballast").write_bytes(bytes(shutil.disk_usage(small).free - needed))
+    with pytest.raises(OSError, match=r"cannot write the checkpoint .*last: No space left.* MiB are needed, .* intact"):
+        checkpoint.save(small / "last", network(seed=1), facts(epoch=2))
+    assert checkpoint.load(small / "last", CPU).facts.epoch == 1
+    assert {path.name for path in small.iterdir()} == {"last", "ballast"}

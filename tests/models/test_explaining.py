@@ -1,4 +1,5 @@
 import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,21 @@ def trained_of(*overrides: str, img_size: int = 32) -> TrainedModel:
     torch.manual_seed(0)
     section: ModelConfig = compose(parse(list(overrides))).model
     model = build_model(section, num_classes=3, img_size=img_size).eval()
-    preprocess = Preprocess(img_size, "crop", "bilinear", img_size, "bilinear", (0.5,) * 3, (0.25,) * 3)
+    preprocess = Preprocess(
+        size=img_size,
+        resize="crop",
+        interpolation="bilinear",
+        img_size=img_size,
+        input_interpolation="bilinear",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
     facts = {"class_names": ["a", "b", "c"], "data_digest": "", "data_settings": {}, "git_commit": "", "metrics": {}}
-    from dataclasses import asdict
-
     return TrainedModel(model, ModelFacts(model=asdict(section), preprocess={}, step=0, epoch=0, **facts), preprocess)
+
+
+def one_image() -> PackedSplit:
+    return PackedSplit("test", [np.zeros((1, 32, 32, 3), np.uint8)], np.array([1]), ["a"], ["a"], list("abc"), "d")
 
 
 def test_neighbours_are_those_of_scikit_learn_by_cosine():
@@ -62,8 +73,6 @@ def test_the_map_is_the_principal_plane_of_scikit_learn():
 
 
 def test_a_map_of_many_images_has_the_most_that_are_asked_for():
-    from dataclasses import replace
-
     ids = [f"i{number}" for number in range(60)]
     split = Predictions(ids, ids, np.zeros(60, int), np.full((60, 2), 0.5, np.float32), ["a", "b"], "test", "c")
     table = places(np.random.default_rng(0).normal(size=(60, 5)), split, replace(EXPLAIN, max_points=20))
@@ -124,7 +133,7 @@ def test_a_network_without_feature_maps_leaves_no_file_and_a_word(tmp_path, capl
     ids = ["a"]
     split = Predictions(ids, ids, np.array([1]), np.array([[0.9, 0.1, 0.0]], np.float32), list("abc"), "test", "c")
     with caplog.at_level(logging.INFO):
-        write_saliency(trained, None, split, tmp_path / "saliency.npz", most=3)
+        write_saliency(trained, one_image(), split, tmp_path / "saliency.npz", most=3)
     assert "vit_tiny_patch16_224 has no feature maps that Grad-CAM could show" in caplog.text
     assert not (tmp_path / "saliency.npz").exists()
 

@@ -127,7 +127,8 @@ def test_a_run_that_has_no_memory_for_one_image_says_what_to_do(project):
     (said,) = on_ranks(1, refusal, project, 60, "run_dir=models/short", "model.img_size=768", "train.batch_size=4")
     assert said.startswith("out of memory with one image in a pass (")
     assert said.endswith(
-        "take a smaller network or model.img_size, lower train.batch_size, or set train.precision=bf16"
+        "take a smaller network or model.img_size, set train.gradient_checkpointing=true or train.precision=bf16, or "
+        "lower train.batch_size"
     )
 
 

@@ -46,7 +46,8 @@ def test_a_few_such_steps_are_told_and_the_loss_is_that_of_the_others(project, c
 
 
 def test_many_in_a_row_end_the_run_with_step_rate_and_images(project, config):
-    training = prepare(config("train.epochs=2", "train.max_skipped=3", "schedule=constant", "optimizer.lr=0.001"))
+    rate = ("schedule=constant", "optimizer.lr=0.001", "train.rollback.times=0")
+    training = prepare(config("train.epochs=2", "train.max_skipped=3", *rate))
     with_loss(training, steps=set(range(2, 100)))
     with pytest.raises(
         ValueError,

@@ -9,12 +9,15 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from src.artifacts import Predictions, RunRecord
 from src.features.embedder import embed_packed, load_embedder
 from src.features.embeddings import Embeddings
 from src.layout import PACKED_DIR, RunFolder
-from src.metrics import log_loss
 from src.metrics_log import read_metrics
 from src.models.predict_model import predict_model
 from src.models.probe import fit_head, probe_options, probed_network
@@ -23,7 +26,7 @@ from tests.models.conftest import CLASS_NAMES, configured, pack_drawn
 from tests.project import copy_project
 
 BACKBONE = "mobilenetv3_small_050"
-OPTIONS = {"regularization": [0.001, 0.03], "folds": 3, "max_iterations": 300}
+OPTIONS = {"regularization": [0.001, 0.03], "scaling": 0.5, "folds": 3, "max_iterations": 300}
 
 
 def probing(*overrides: str):
@@ -31,7 +34,7 @@ def probing(*overrides: str):
     return configured(
         *given,
         "model=linear_probe",
-        "model.options={regularization: [0.003, 0.03], folds: 3, max_iterations: 300}",
+        "model.options={regularization: [0.003, 0.03], scaling: 0.5, folds: 3, max_iterations: 300}",
         f"features.embeddings.name={BACKBONE}",
         "features.embeddings.img_size=32",
         "run_dir=models/probe",
@@ -62,32 +65,46 @@ def drawn_features(*, num_classes: int, count: int = 90, seed: int = 0) -> Embed
 
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_the_head_gives_the_probabilities_of_scikit_learns_regression(num_classes):
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    features = drawn_features(num_classes=num_classes)
-    head, strength = fit_head(features, None, probe_options({**OPTIONS, "regularization": [0.03]}), seed=0)
+    features, options = drawn_features(num_classes=num_classes), {**OPTIONS, "regularization": [0.03], "scaling": 1.0}
+    head, strength = fit_head(features, None, probe_options(options), seed=0)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.03, max_iter=300))
     theirs.fit(features.vectors, features.labels)
     assert strength == 0.03
     assert np.allclose(head.probs(features.vectors), theirs.predict_proba(features.vectors), atol=1e-4)
 
 
-def test_the_strength_is_the_one_of_least_loss_on_val():
+def scaled(vectors: np.ndarray, by: np.ndarray) -> np.ndarray:
+    return (vectors - by.mean(axis=0)) / by.std(axis=0) ** OPTIONS["scaling"]
+
+
+def smallest_within_an_error(losses: dict[float, np.ndarray]) -> float:
+    best = min(losses, key=lambda strength: losses[strength].mean())
+    highest = losses[best].mean() + losses[best].std() / len(losses[best]) ** 0.5
+    return min(strength for strength in losses if losses[strength].mean() <= highest)
+
+
+def test_the_strength_is_the_smallest_within_one_standard_error_of_the_best_on_val():
     train, val = drawn_features(num_classes=3), drawn_features(num_classes=3, seed=1)
-    strengths = [1e-6, 0.01, 1e4]
-    losses = {}
+    strengths, losses = [1e4, 0.03, 0.01, 0.008, 0.006, 0.004, 1e-6], {}
     for strength in strengths:
-        head, _ = fit_head(train, val, probe_options({**OPTIONS, "regularization": [strength]}), seed=0)
-        losses[strength] = log_loss(val.labels, head.probs(val.vectors))
+        theirs = LogisticRegression(C=strength, max_iter=300).fit(scaled(train.vectors, train.vectors), train.labels)
+        probs = theirs.predict_proba(scaled(val.vectors, train.vectors))
+        losses[strength] = -np.log(probs[np.arange(len(probs)), val.labels])
     _, chosen = fit_head(train, val, probe_options({**OPTIONS, "regularization": strengths}), seed=0)
-    assert chosen == min(losses, key=losses.__getitem__) == 0.01
+    assert chosen == smallest_within_an_error(losses)
+    assert chosen != min(losses, key=lambda strength: losses[strength].mean())
 
 
 def test_without_val_the_strength_is_chosen_out_of_fold():
-    options = probe_options({**OPTIONS, "regularization": [1e-6, 0.01, 1e4]})
-    assert fit_head(drawn_features(num_classes=3), None, options, seed=0)[1] == 0.01
+    train, strengths, losses = drawn_features(num_classes=3), [1e4, 0.03, 0.01, 1e-6], {}
+    folds = StratifiedKFold(OPTIONS["folds"], shuffle=True, random_state=0)
+    for strength in strengths:
+        theirs, vectors = LogisticRegression(C=strength, max_iter=300), scaled(train.vectors, train.vectors)
+        probs = cross_val_predict(theirs, vectors, train.labels, cv=folds, method="predict_proba")
+        losses[strength] = -np.log(probs[np.arange(len(probs)), train.labels])
+    _, chosen = fit_head(train, None, probe_options({**OPTIONS, "regularization": strengths}), seed=0)
+    assert chosen == smallest_within_an_error(losses)
+    assert chosen not in (max(strengths), min(strengths))
 
 
 def test_a_class_with_fewer_images_than_folds_is_named_as_the_cause():
@@ -101,6 +118,7 @@ def test_a_class_with_fewer_images_than_folds_is_named_as_the_cause():
     [
         ({"regularization": []}, r"regularization=\[\] should be a list of numbers above 0"),
         ({"regularization": [0.1, -1.0]}, r"should be a list of numbers above 0"),
+        ({"scaling": 2.0}, r"model.options.scaling=2.0 should be a number from 0 to 1"),
         ({"folds": 1}, r"model.options.folds=1 should be a whole number from 2 on"),
         ({"max_iterations": 0}, r"max_iterations=0 should be a whole number from 1 on"),
         ({"width": 8}, r"linear_probe takes no width"),
@@ -188,6 +206,13 @@ def test_a_network_without_a_linear_head_is_refused(embedded):
 def test_settings_that_cannot_hold_with_a_probe_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         probing(override)
+
+
+def test_a_team_started_by_torchrun_is_told_that_one_process_fits_it(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    given = "features.embeddings.pretrained_path=weights.safetensors"
+    with pytest.raises(ValueError, match="fitted by one process and 2 were started; run it without torchrun"):
+        train_model(configured("features=embeddings", "model=linear_probe", given))
 
 
 def test_features_alone_choose_the_probe_and_a_network_typed_besides_goes_over_it():

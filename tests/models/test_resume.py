@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ from src.models.preparing import prepare
 from src.models.resume import ResumeFolder
 from src.models.signals import StopFlag
 from src.models.train_model import train_model
+from tests.disks import small_disk
 from tests.models.conftest import FAST
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-MEASURED = ("images_per_s",)
+MEASURED = ("images_per_s", "train/wait_share")
 
 EVERYTHING = [
     *FAST,
@@ -203,8 +205,6 @@ def test_a_state_of_another_configuration_is_not_gone_on_with(project, config):
 
 
 def test_after_dvc_removed_its_output_a_changed_configuration_starts_anew_and_says_so(project, config, caplog):
-    import shutil
-
     stopped_after(config, "run_dir=models/cut", steps=3)
     shutil.rmtree("models/cut/train")
     train_model(config("run_dir=models/cut", "optimizer.lr=0.5"))
@@ -212,8 +212,6 @@ def test_after_dvc_removed_its_output_a_changed_configuration_starts_anew_and_sa
 
 
 def test_after_dvc_removed_its_output_the_best_checkpoint_comes_from_the_state(project, config):
-    import shutil
-
     train_model(config("run_dir=models/whole", "train.epochs=4"))
     stopped_after(config, "run_dir=models/cut", "train.epochs=4", steps=20)
     shutil.rmtree("models/cut/train")
@@ -268,16 +266,28 @@ def test_a_second_process_is_kept_out_and_told_who_trains(project, config):
     run.communicate()
 
 
-def test_without_room_for_a_state_the_sentence_says_how_much_is_needed(tmp_path, monkeypatch):
-    from collections import namedtuple
+def test_without_room_for_a_state_the_sentence_says_how_much_is_needed_and_the_one_before_stays(tmp_path):
+    with small_disk(tmp_path / "small", size="64k") as disk:
+        folder = ResumeFolder(disk / "resume")
+        folder.acquire()
+        folder.save({"weights": torch.zeros(10)}, step=1)
+        with pytest.raises(
+            OSError, match=r"cannot write the state of the run: [\d,]+ bytes are needed and [\d,]+ are free .*intact"
+        ):
+            folder.save({"weights": torch.ones(100_000)}, step=2)
+        saved = folder.load()
+        assert saved is not None
+        assert torch.equal(saved["weights"], torch.zeros(10))
+        folder.release()
 
-    folder = ResumeFolder(tmp_path / "resume")
-    folder.acquire()
-    folder.save({"weights": torch.zeros(10)}, step=1)
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("src.models.resume.shutil.disk_usage", lambda path: usage(2**20, 2**20, 0))
-    with pytest.raises(OSError, match=r"cannot save the state .*MiB are needed and 0 MiB are free.*intact"):
-        folder.save({"weights": torch.ones(10)}, step=2)
-    saved = folder.load()
-    assert saved is not None
-    assert torch.equal(saved["weights"], torch.zeros(10))
+
+def test_a_run_on_a_disk_that_is_too_small_ends_with_what_is_needed_and_goes_on_once_there_is_room(project, config):
+    train_model(config("run_dir=models/whole", "train.save_every_s=0"))
+    with small_disk(project / "small", size="4m") as disk:
+        (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - 400_000))
+        settings = ["run_dir=small/run", "train.save_every_s=0"]
+        with pytest.raises(OSError, match=r"[\d,]+ bytes are needed and [\d,]+ are free on the disk of small/run"):
+            train_model(config(*settings))
+        (disk / "ballast").unlink()
+        train_model(config(*settings))
+        assert_equal(results(RunFolder(Path("models/whole"))), results(RunFolder(Path("small/run"))))

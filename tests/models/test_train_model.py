@@ -111,7 +111,7 @@ def test_bf16_runs_on_this_device(project, config):
 
 def test_a_loss_that_is_no_number_stops_with_step_and_rate(project, config):
     with pytest.raises(
-        ValueError, match=r"training loss is (nan|inf) in epoch \d+ \(step \d+, rate .*lower optimizer.lr"
+        ValueError, match=r"training loss is (nan|inf) in epoch \d+, last in step \d+ \(rate .*lower optimizer.lr"
     ):
         train_model(config("optimizer=sgd", "optimizer.lr=1e30", "train.clip=null", "train.epochs=3"))
 

@@ -26,7 +26,7 @@ def card_of(drawn_run, cfg):
 
 def test_the_card_tells_the_figures_with_intervals_and_the_licences(card_of):
     weights = {"source": "timm, convnextv2_atto.fcmae", "licence": "cc-by-nc-4.0"}
-    text = card_of({"weights": weights}, scores_train=True)
+    text = card_of({"facts": {"weights": weights}}, scores_train=True)
     scores = read_json(RUN.metrics, made_by="")["test"]
     assert "| figure | train | val | test |" in text
     low, high = (100 * scores["interval"]["acc"][end] for end in ("low", "high"))
@@ -86,6 +86,7 @@ def test_a_card_of_a_run_without_labels_and_from_scratch_says_so(card_of):
 
 
 def test_weights_of_unknown_licence_are_a_limit(card_of):
-    text = card_of({"weights": {"source": "a file, mine.pth", "licence": "not stated", "note": "the file states none"}})
+    weights = {"source": "a file, mine.pth", "licence": "not stated", "note": "the file states none"}
+    text = card_of({"facts": {"weights": weights}})
     assert "The licence of the weights it started from is not known." in text
     assert "(the file states none)" in text

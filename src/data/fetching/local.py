@@ -41,6 +41,11 @@ def folder(cfg: DataConfig, raw_dir: Path, _settings: DownloadConfig) -> Source:
     if is_list(location) and not location.is_dir():
         rows = sorted(_listed_facts(location))
         return _local(cfg, location.parent, kind="list", rows=[*rows, _facts_of(location, "")], files=len(rows))
+    if not location.exists():
+        raise ValueError(
+            f"data.path={cfg.path} does not exist; give a folder, a zip or tar archive, "
+            f"or a list ({', '.join(LIST_SUFFIXES)}) of images"
+        )
     store = open_images(location)
     if store.kind == "file":
         raise ValueError(

@@ -1,0 +1,50 @@
+"""What stays fixed while a model is trained."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.config_training import RollbackConfig
+from src.features.augment import Augment
+from src.features.loader import epoch_batches
+from src.features.packed import PackedSplit
+from src.features.preprocess import Preprocess
+from src.models.clipping import Clip
+from src.models.freezing import Freezing
+from src.models.losses import Loss
+from src.models.runtime import Runtime
+from src.models.schedules import Schedule
+from src.models.team import Team
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What stays fixed while a model is trained."""
+
+    runtime: Runtime
+    team: Team
+    preprocess: Preprocess
+    augment: Augment
+    loss: Loss
+    schedule: Schedule
+    freezing: Freezing
+    num_classes: int
+    epochs: int
+    batch_size: int
+    micro_batch_size: int | None
+    eval_batch_size: int
+    max_skipped: int
+    rollback: RollbackConfig
+    balanced: bool
+    clip: Clip
+    patience: int | None
+    seed: int
+
+    def plan(self, split: PackedSplit, epoch: int) -> list[np.ndarray]:
+        """The draws of each training batch of an epoch."""
+        labels = split.labels if self.balanced else None
+        return epoch_batches(len(split), batch_size=self.batch_size, seed=self.seed, epoch=epoch, labels=labels)
+
+    def rate(self, step: int, *, rollbacks: int) -> float:
+        """The learning rate of a step: the schedule's, lowered for each rollback."""
+        return self.schedule(step) * self.rollback.factor**rollbacks

@@ -1,0 +1,1 @@
+"""Finished runs compared: groups of repetitions, the images they share, tests, tables, figures, a page."""
