@@ -46,7 +46,7 @@ def test_a_configuration_cannot_be_changed(defaults):
     [
         ("optimizer.lrr", 1, r"^optimizer\.lrr is not a key; did you mean lr\?$"),
         ("seed", 1, r"^seed is not a key; did you mean sweep or schedule\?$"),
-        ("zzz", 1, r"^zzz is not a key; allowed: augment, data, "),
+        ("zzz", 1, r"^zzz is not a key; allowed: augment, compare, data, "),
         ("run.wandb.projct", "a", r"^run\.wandb\.projct is not a key; did you mean project\?$"),
         ("train.epochs", "5", r'^train\.epochs="5" should be a valid integer$'),
         ("train.epochs", 0, r"^train\.epochs=0 should be greater than or equal to 1$"),

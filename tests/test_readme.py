@@ -59,7 +59,8 @@ def overrides(text: str) -> list[str]:
     words = shlex.split(text)
     if words[0] == "make":
         given = [word.removeprefix("ARGS=") for word in words if word.startswith("ARGS=")]
-        return [override for args in given for override in split_args(args)]
+        # some targets take run folders besides
+        return [word for args in given for word in split_args(args) if "=" in word]
     if words[0] == "dvc":
         chosen = [after for word, after in pairwise(words) if word == "-S"]
         return [word.removeprefix("++set.") for word in chosen]

@@ -6,6 +6,7 @@ first process a word of its own and waits for the answer to that word.
 """
 
 import time
+from datetime import timedelta
 from secrets import token_hex
 
 import torch.distributed as dist
@@ -39,7 +40,9 @@ def word_of_start(store: dist.Store, *, rank: int, world: int) -> str:
 def _answer(store: dist.Store, rank: int, *, word: str) -> None:
     """Tell a process the word, until it has heard it: what it said first may be what a dead one said."""
     heard = f"heard/{word}/{rank}"
-    end_by = time.monotonic() + store.timeout.total_seconds()
+    # torch's stubs lack the property
+    patience: timedelta = store.timeout  # type: ignore[attr-defined]
+    end_by = time.monotonic() + patience.total_seconds()
     while not store.check([heard]) and time.monotonic() < end_by:
         if store.check([f"hello/{rank}"]):
             store.set(f"answer/{store.get(f'hello/{rank}').decode()}", word)
