@@ -70,6 +70,7 @@ def embedding_map(evidence: Evidence, theme: Theme) -> Figure:
     axes.set_axis_off()
     scored, places = evidence.scored, evidence.extras.places
     if scored is None or places.empty:
+        axes.set_title("Images by the network's features")
         axes.text(0.5, 0.5, "No map was asked for.", ha="center", va="center", color=theme.muted)
         return figure
     row_of = {image_id: row for row, image_id in enumerate(scored.ids)}
