@@ -80,7 +80,8 @@ def test_a_model_that_knows_its_training_images_by_heart_is_told_as_such(drawn_r
 
 
 def test_a_card_of_a_run_without_labels_and_from_scratch_says_so(card_of):
-    text = card_of(unlabelled=("test", "val"))
+    text = card_of({"git": {}}, unlabelled=("test", "val"))
+    assert "not from a git checkout" in text
     assert "No labelled image was scored" in text
     assert "none, trained from scratch" in text
 
