@@ -17,6 +17,7 @@ setup(
     packages=find_packages(include=["src", "src.*"]),
     package_data={"src.visualization": ["templates/*"]},
     install_requires=[
+        "captum>=0.8,<1",
         "dvc>=3.60,<4",
         "filelock>=3.12",
         "huggingface-hub>=0.34",

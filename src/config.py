@@ -11,6 +11,7 @@ from pydantic import Field
 
 from src.config_compare import CompareConfig
 from src.config_data import DataConfig
+from src.config_predict import PredictConfig
 from src.config_training import AugmentConfig, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from src.schema import Count, Section
 
@@ -89,16 +90,6 @@ class ModelConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Section):
-    """Scoring a split or new images (predict_model)."""
-
-    images: Annotated[str | None, Field(description="image, folder or archive to predict; null: the packed splits")]
-    output: Annotated[str | None, Field(description="file for predictions of new images; null: inside the run folder")]
-    checkpoint: Annotated[Literal["best", "last"], Field(description="which checkpoint of the run")]
-    batch_size: Annotated[Count, Field(description="images per forward pass")]
-
-
-@dataclass(frozen=True, kw_only=True)
 class SoupConfig(Section):
     """One network from the weights of several runs (soup_models)."""
 
@@ -142,6 +133,7 @@ class ReportConfig(Section):
 
     samples_per_class: Annotated[Count, Field(description="images per class in the sample grid")]
     num_mistakes: Annotated[Count, Field(description="most confident mistakes shown")]
+    num_hits: Annotated[int, Field(ge=0, description="least confident right answers shown")]
     dpi: Annotated[int, Field(ge=50, le=600, description="resolution of the PNG files")]
 
 

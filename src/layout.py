@@ -83,6 +83,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def card(self) -> Path:
+        """The model card: outside every output of a stage, as people write into it too."""
+        return self.path / "MODEL_CARD.md"
+
+    @property
     def cost(self) -> Path:
         """What inference with the checkpoint costs, written by measure_cost."""
         return self.path / "cost.json"

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import nn
 
+from src.calibration import Calibration
 from src.config import ModelConfig
 from src.features.backbones import build_model, heads_of, stem_of, without_weights
 from src.features.preprocess import Preprocess
@@ -29,7 +30,10 @@ FACTS_FILE = "model.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What travels with the weights. `sha256` is that of the weights file."""
+    """What travels with the weights.
+
+    `sha256` is that of the weights file; `calibration` is empty until a run has ended.
+    """
 
     model: dict[str, Any]
     class_names: list[str]
@@ -41,6 +45,12 @@ class ModelFacts:
     epoch: int
     metrics: dict[str, float]
     sha256: str = ""
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float | None:
+        """What logits are divided by to be calibrated; None where none was fitted."""
+        return self.calibration.get("temperature")
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,11 @@ def save(folder: Path, model: nn.Module, facts: ModelFacts) -> None:
         kept = "the checkpoint before it is intact" if folder.exists() else "there is none before it"
         needed = f"{len(content) / 2**20:.0f} MiB are needed"
         raise OSError(f"cannot write the checkpoint {folder}: {error.strerror or error}; {needed}, {kept}") from error
+
+
+def keep_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write a calibration into the facts of the checkpoint; the weights stay as they are."""
+    write_json(folder / FACTS_FILE, asdict(replace(load_facts(folder), calibration=calibration.as_tree())))
 
 
 def packed(folder: Path) -> dict[str, torch.Tensor]:

@@ -25,6 +25,7 @@ THROUGH_PARAMS = {
     "config",
     "config_compare",
     "config_data",
+    "config_predict",
     "config_training",
     "contradictions",
     "schema",
