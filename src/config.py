@@ -113,7 +113,7 @@ class LabelsConfig(Section):
     regularization: Annotated[float, Field(gt=0, description="C of the logistic regression; smaller is smoother")]
     method: Annotated[
         Literal["confident_learning", "cleanlab"],
-        Field(description="how suspects are ranked; cleanlab is an extra: make requirements EXTRAS=labels"),
+        Field(description="how suspects are ranked; cleanlab is an extra: make requirements"),
     ]
     max_suspects: Annotated[Count, Field(description="most suspects shown on the page")]
     seed: Annotated[int, Field(ge=0, description="seed of the folds")]
