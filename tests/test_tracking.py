@@ -4,14 +4,17 @@ import math
 import os
 import resource
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from src.config import DownloadConfig, MlflowConfig, RunConfig, WandbConfig
+from src.compose import compose
+from src.config import MlflowConfig, RunConfig, WandbConfig
 from src.layout import RunFolder
 from src.metrics_log import JsonlTracker, read_metrics
+from src.selection import Selection
 from src.tracking import SafeTracker, Trackers, open_trackers, resolve_mode
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -36,17 +39,9 @@ def wandb_config(**changes) -> WandbConfig:
 
 
 def run_config(*, trackers=("wandb",), mlflow: str = "mlflow.db", **changes) -> RunConfig:
-    return RunConfig(
-        trackers=list(trackers),
-        mlflow=MlflowConfig(store=mlflow, experiment="e"),
-        device="cpu",
-        devices=None,
-        workers=None,
-        plan_steps=8,
-        max_wait_share=0.2,
-        wandb=wandb_config(**changes),
-        download=DownloadConfig(retries=0, wait_s=0.0, stall_s=1.0),
-    )
+    """The section `run` as shipped, but for the views."""
+    views = {"trackers": list(trackers), "mlflow": MlflowConfig(store=mlflow, experiment="e")}
+    return replace(compose(Selection()).run, device="cpu", wandb=wandb_config(**changes), **views)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
