@@ -17,6 +17,7 @@ setup(
     packages=find_packages(include=["src", "src.*"]),
     package_data={"src.visualization": ["templates/*"]},
     install_requires=[
+        "captum>=0.8,<1",
         "dvc>=3.60,<4",
         "filelock>=3.12",
         "huggingface-hub>=0.34",
@@ -51,6 +52,7 @@ setup(
     ],
     extras_require={
         "labels": ["cleanlab>=2.9,<3"],
+        "trackers": ["mlflow-skinny>=3.17,<4", "tensorboardX>=2.6,<3"],
         "s3": ["dvc-s3>=3.2,<4"],
         "gs": ["dvc-gs>=3,<4"],
         "ssh": ["dvc-ssh>=4,<5"],

@@ -16,7 +16,9 @@ author = "the project's authors"
 init = (HERE.parent / "src" / "__init__.py").read_text(encoding="utf-8")
 release = re.findall(r'__version__ = "(.+)"', init)[0]
 
-extensions = ["myst_parser", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx_copybutton"]
+# they were run by execute_notebooks.py; the documentation builds without data and without a run
+nb_execution_mode = "off"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 # the pages are named in code, as in src/config.py, which no lexer knows

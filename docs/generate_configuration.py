@@ -48,6 +48,7 @@ TABLES = {
     "sweep.options.sampler.name": ("src/models/study.py", "SAMPLERS"),
     "sweep.options.pruner.name": ("src/models/study.py", "PRUNERS"),
     "schedule.name": ("src/models/schedules.py", "SCHEDULES"),
+    "run.trackers": ("src/tracking.py", "TRACKERS"),
 }
 
 # arguments that are not the user's to give: they follow from other keys or from the data

@@ -178,6 +178,11 @@ class Predictions:
         """Index of the most probable class of each image, shape (images,)."""
         return self.probs.argmax(axis=1) if len(self.probs) else np.zeros(0, dtype=np.int64)
 
+    @property
+    def known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and probabilities of the labelled images."""
+        return self.labels[self.labels >= 0], self.probs[self.labels >= 0]
+
     def table(self) -> pd.DataFrame:
         """A row per image: id, path, label, pred (names) and `prob_<class>` for each class."""
         names = np.array([*self.class_names, ""], dtype=object)
@@ -218,7 +223,8 @@ class Predictions:
 class RunRecord:
     """What a training run was and what it cost: enough to tell two runs apart.
 
-    `facts` is what no other field holds: how often it went back (`rollbacks`), and what it was made from besides data.
+    `facts` is what no other field holds: how often it went back (`rollbacks`), where its `weights` came
+    from and under which licence (empty: from scratch), and the `energy` it took, see `src.energy.Meter`.
     """
 
     run_id: str

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from src.config_compare import CompareConfig
 from src.config_data import DataConfig
+from src.config_predict import PredictConfig
 from src.config_training import AugmentConfig, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from src.schema import Count, Section
 
@@ -89,13 +90,15 @@ class ModelConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Section):
-    """Scoring a split or new images (predict_model)."""
+class SoupConfig(Section):
+    """One network from the weights of several runs (soup_models)."""
 
-    images: Annotated[str | None, Field(description="image, folder or archive to predict; null: the packed splits")]
-    output: Annotated[str | None, Field(description="file for predictions of new images; null: inside the run folder")]
-    checkpoint: Annotated[Literal["best", "last"], Field(description="which checkpoint of the run")]
-    batch_size: Annotated[Count, Field(description="images per forward pass")]
+    runs: Annotated[list[str], Field(description="run folders of one network on one data set; their best checkpoints")]
+    method: Annotated[
+        Literal["greedy", "uniform"],
+        Field(description="greedy: only what val gains by, the best run first; uniform: the mean of all"),
+    ]
+    batches: Annotated[Count, Field(description="batches of train that batch norm's statistics are estimated on")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ class LabelsConfig(Section):
     regularization: Annotated[float, Field(gt=0, description="C of the logistic regression; smaller is smoother")]
     method: Annotated[
         Literal["confident_learning", "cleanlab"],
-        Field(description="how suspects are ranked; cleanlab is an extra: make requirements EXTRAS=labels"),
+        Field(description="how suspects are ranked; cleanlab is an extra: make requirements"),
     ]
     max_suspects: Annotated[Count, Field(description="most suspects shown on the page")]
     seed: Annotated[int, Field(ge=0, description="seed of the folds")]
@@ -130,6 +133,7 @@ class ReportConfig(Section):
 
     samples_per_class: Annotated[Count, Field(description="images per class in the sample grid")]
     num_mistakes: Annotated[Count, Field(description="most confident mistakes shown")]
+    num_hits: Annotated[int, Field(ge=0, description="least confident right answers shown")]
     dpi: Annotated[int, Field(ge=50, le=600, description="resolution of the PNG files")]
 
 
@@ -145,7 +149,17 @@ class WandbConfig(Section):
     entity: Annotated[str | None, Field(description="team or user; null: the key's own")]
     group: Annotated[str | None, Field(description="runs shown together")]
     name: Annotated[str | None, Field(description="shown name; null: the run folder's")]
+    job_type: Annotated[str | None, Field(description="kind of work, such as `train`, to filter runs by")]
     tags: Annotated[list[str], Field(description="labels to filter runs by")]
+    artifacts: Annotated[bool, Field(description="upload the best checkpoint at the end of a run")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlflowConfig(Section):
+    """MLflow."""
+
+    store: Annotated[str, Field(description="SQLite file that holds all runs, or the address of a server")]
+    experiment: Annotated[str, Field(description="runs shown together")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +172,25 @@ class DownloadConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlurmConfig(Section):
+    """A job of Slurm in place of a run here (train_model)."""
+
+    partition: Annotated[str | None, Field(description="null: the cluster's default")]
+    nodes: Annotated[Count, Field(description="machines")]
+    processes: Annotated[Count, Field(description="of each machine, a GPU each unless `run.device` is cpu")]
+    cpus: Annotated[Count, Field(description="cores of each process")]
+    memory: Annotated[str | None, Field(description="of each machine, such as 64G; null: the cluster's default")]
+    time: Annotated[str | None, Field(description="limit, such as 24:00:00; null: the cluster's default")]
+    signal_s: Annotated[Count, Field(description="the run saves and stops so long before its limit, in s")]
+    requeue: Annotated[bool, Field(description="queue it again to go on after that, a pre-emption or a lost machine")]
+    restarts: Annotated[int, Field(ge=0, description="starts within the job after a process was killed")]
+    extra: Annotated[
+        dict[str, str | int | None],
+        Field(description="further options of sbatch, such as `{qos: low, exclusive: null}`"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Section):
     """Where and how to run; a change here re-runs no stage."""
 
@@ -167,13 +200,26 @@ class RunConfig(Section):
         int | None,
         Field(ge=1, description="processes that train together, a GPU each or all on the CPU; null: as it is started"),
     ]
+    sharding: Annotated[
+        Literal["none", "fsdp"],
+        Field(description="fsdp: each process keeps a slice of the weights, where one device cannot hold them"),
+    ]
+    slurm: Annotated[
+        SlurmConfig | None,
+        Field(description="submit the run to Slurm, as the preset run=slurm does; null: run it here"),
+    ]
     workers: Annotated[int | None, Field(ge=1, description="threads that read and decode; null: one per core")]
     max_wait_share: Annotated[
         float,
         Field(ge=0, le=1, description="share of training time spent waiting for data above which advice is given"),
     ]
     plan_steps: Annotated[int, Field(ge=1, description="steps that `make plan` measures of each run")]
+    trackers: Annotated[
+        list[Literal["wandb", "tensorboard", "mlflow", "csv"]],
+        Field(description="views of a run besides its `metrics.jsonl`, which is always written"),
+    ]
     wandb: Annotated[WandbConfig, Field(description="Weights & Biases")]
+    mlflow: Annotated[MlflowConfig, Field(description="MLflow")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +239,7 @@ class Config(Section):
     schedule: ScheduleConfig
     train: TrainConfig
     predict: PredictConfig
+    soup: SoupConfig
     labels: LabelsConfig
     report: ReportConfig
     compare: CompareConfig

@@ -38,7 +38,8 @@ class OptimizerConfig(Section):
 
     name: Annotated[str, Field(description="an optimiser of timm, such as `adamw`, `sgd`, `lamb`, `lion`")]
     lr: Annotated[float, Field(gt=0, description="peak learning rate")]
-    weight_decay: Annotated[float, Field(ge=0, description="not applied to biases and norms")]
+    weight_decay: Annotated[float, Field(ge=0, description="pull of the weights towards zero")]
+    decay_norms: Annotated[bool, Field(description="apply it to biases and norms too, which suits few networks")]
     head_scale: Annotated[float, Field(gt=0, description="rate of the classifier's head, as a multiple of `lr`")]
     layer_decay: Annotated[
         float | None,
@@ -98,6 +99,31 @@ class RollbackConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizingConfig(Section):
+    """Another side of training images in the first epochs."""
+
+    until_epoch: Annotated[Count, Field(description="epochs that are done when the next side begins")]
+    img_size: Annotated[int, Field(ge=4, description="side until then, in px")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(Section):
+    """A trained network whose probabilities are learnt beside the labels (Hinton et al., 2015)."""
+
+    teacher: Annotated[str, Field(description="run folder whose best checkpoint teaches")]
+    weight: Annotated[float, Field(gt=0, le=1, description="share of the teacher in the loss; the rest is the labels'")]
+    temperature: Annotated[float, Field(gt=0, description="what logits of both are divided by; more shows more")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakEvenConfig(Section):
+    """What compiling is taken to cost and to save before it is tried, for `compile=auto`."""
+
+    usual_s: Annotated[float, Field(ge=0, description="seconds that it takes")]
+    usual_gain: Annotated[float, Field(gt=0, lt=1, description="share of a step that it saves")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(Section):
     """The training loop (train_model)."""
 
@@ -110,6 +136,11 @@ class TrainConfig(Section):
     gradient_checkpointing: Annotated[
         bool, Field(description="activations are computed again rather than kept: less memory, more time")
     ]
+    compile: Annotated[
+        bool | Literal["auto"],
+        Field(description="torch.compile of training passes; auto: where the run is long enough for it to pay"),
+    ]
+    break_even: Annotated[BreakEvenConfig, Field(description="for `compile=auto`")]
     sync_bn: Annotated[
         bool, Field(description="batch norm over the images of all GPUs rather than of each; CPUs cannot")
     ]
@@ -119,6 +150,10 @@ class TrainConfig(Section):
         Field(description="autocast type; auto: bf16 on a GPU that has it, else fp16 there; on CPU fp32"),
     ]
     seed: Annotated[int, Field(ge=0, description="seed of weights, order and augmentation")]
+    share: Annotated[
+        float,
+        Field(gt=0, le=1, description="share of the training images in use, of each class alike, drawn by `seed`"),
+    ]
     max_skipped: Annotated[Count, Field(description="steps in a row without a finite gradient that are let pass")]
     rollback: Annotated[RollbackConfig, Field(description="what is done about more, before the run is given up")]
     clip: Annotated[
@@ -139,11 +174,18 @@ class TrainConfig(Section):
     save_every_s: Annotated[
         float, Field(ge=0, description="the state to go on from after a kill is saved so often, in s; 0: each step")
     ]
+    resizing: Annotated[
+        list[ResizingConfig],
+        Field(description="sides of training images in the first epochs, in order; then that of the input"),
+    ]
     freeze: Annotated[
         list[FreezeConfig], Field(description="weights that are not trained, or not from the start (staged unfreezing)")
     ]
     keep_statistics: Annotated[
         bool, Field(description="batch norms keep the statistics they start with, as weights trained elsewhere want")
+    ]
+    distillation: Annotated[
+        DistillationConfig | None, Field(description="learn from a trained network; null: from labels")
     ]
     init_from: Annotated[str | None, Field(description="run or checkpoint folder whose weights a new run starts from")]
     resume: Annotated[str | None, Field(description="run folder of an unfinished run to go on with")]

@@ -9,7 +9,15 @@ Rule = tuple[bool, str]
 
 def contradictions(cfg: Config) -> list[str]:
     """Sentences naming both keys of each pair that cannot hold together; empty when there is none."""
-    rules = [*_in_data(cfg.data), *_in_features(cfg), *_in_model(cfg), *_in_probe(cfg), *_in_training(cfg)]
+    rules = [
+        *_in_data(cfg.data),
+        *_in_features(cfg),
+        *_in_model(cfg),
+        *_in_probe(cfg),
+        *_in_training(cfg),
+        *_in_slurm(cfg),
+        *_in_sharding(cfg),
+    ]
     return [sentence for broken, sentence in rules if broken]
 
 
@@ -71,7 +79,7 @@ def _in_probe(cfg: Config) -> list[Rule]:
     embeddings, probe = cfg.features.embeddings, cfg.model.name == LINEAR_PROBE
     has_weights = embeddings.pretrained or embeddings.pretrained_path is not None
     of_features = ("pretrained", "pretrained_path", "img_size", "mean", "std")
-    of_steps = ("freeze", "init_from", "resume", "gradient_checkpointing")
+    of_steps = ("freeze", "init_from", "resume", "gradient_checkpointing", "distillation", "resizing")
     return [
         (
             probe and not has_weights,
@@ -93,6 +101,11 @@ def _in_probe(cfg: Config) -> list[Rule]:
                 f"model.{key} is not read by model.name=linear_probe; set features.embeddings.{key}",
             )
             for key in of_features
+        ),
+        (
+            probe and cfg.train.share < 1,
+            f"train.share={cfg.train.share} is not read by model.name=linear_probe, which is fitted to all of train; "
+            "leave it out",
         ),
         *(
             (
@@ -122,7 +135,37 @@ def _in_features(cfg: Config) -> list[Rule]:
 def _in_training(cfg: Config) -> list[Rule]:
     warmup, cooldown, epochs = cfg.schedule.warmup_epochs, cfg.schedule.cooldown_epochs, cfg.train.epochs
     imbalance, loss = cfg.train.imbalance, cfg.loss.name
+    untils = [rule.until_epoch for rule in cfg.train.resizing]
+    teacher = None if cfg.train.distillation is None else cfg.train.distillation.teacher
     return [
+        (
+            cfg.train.gradient_checkpointing and cfg.train.compile is not False,
+            f"train.gradient_checkpointing=true and train.compile={str(cfg.train.compile).lower()} both decide what "
+            "a pass keeps for the backward one; keep one",
+        ),
+        (
+            untils != sorted(set(untils)),
+            f"train.resizing names until_epoch={', '.join(map(str, untils))}, which should rise from one to the next",
+        ),
+        (
+            bool(untils) and max(untils) >= epochs,
+            f"train.resizing ends with until_epoch={max(untils, default=0)} and train.epochs={epochs}; leave "
+            "some epochs for the size that is evaluated",
+        ),
+        (
+            teacher is not None and teacher == cfg.run_dir,
+            f"train.distillation.teacher={teacher} is the run_dir of the student itself; name another run_dir",
+        ),
+        (
+            teacher is not None and loss in ("bce", "logit_adjustment"),
+            f"train.distillation compares softmax probabilities, and loss.name={loss} learns other ones; "
+            "use loss=cross_entropy or focal",
+        ),
+        (
+            teacher is not None and imbalance in ("logit_adjustment", "auto"),
+            f"train.distillation compares softmax probabilities, which train.imbalance={imbalance} may shift; "
+            "use train.imbalance=none, class_weights, balanced_sampler or focal",
+        ),
         (
             warmup >= epochs and warmup > 0,
             f"schedule.warmup_epochs={warmup} is not shorter than train.epochs={epochs}",
@@ -140,5 +183,75 @@ def _in_training(cfg: Config) -> list[Rule]:
         (
             imbalance in ("class_weights", "balanced_sampler", "auto") and loss == "logit_adjustment",
             f"train.imbalance={imbalance} and loss.name=logit_adjustment both make up for rare classes; keep one",
+        ),
+    ]
+
+
+def _in_slurm(cfg: Config) -> list[Rule]:
+    slurm = cfg.run.slurm
+    if slurm is None:
+        return []
+    return [
+        (
+            cfg.run.devices is not None,
+            f"run.devices={cfg.run.devices} and run.slurm both say how many processes train; set run.slurm.nodes and "
+            "run.slurm.processes",
+        ),
+        (
+            cfg.sweep is not None,
+            "a sweep needs the results of its runs and run.slurm only submits them; run the sweep in an allocation "
+            "of your own, with run=default",
+        ),
+        (
+            cfg.model.name == LINEAR_PROBE and slurm.nodes * slurm.processes > 1,
+            f"run.slurm.nodes={slurm.nodes} and run.slurm.processes={slurm.processes} are of no use to "
+            "model.name=linear_probe, which one process fits; set both to 1",
+        ),
+    ]
+
+
+SHARDED_OPTIMIZERS = ("adam", "adamw", "sgd")
+"""Those whose step treats each number by itself, as tried; others look at whole weights."""
+
+
+def _in_sharding(cfg: Config) -> list[Rule]:
+    if cfg.run.sharding == "none":
+        return []
+    train, one = cfg.train, "run.sharding=fsdp keeps slices of weights"
+    clip = train.clip.name if train.clip is not None else "norm"
+    return [
+        (
+            cfg.optimizer.name not in SHARDED_OPTIMIZERS,
+            f"{one}, and optimizer.name={cfg.optimizer.name} is not known to work on them; use "
+            f"{', '.join(SHARDED_OPTIMIZERS)}, or run.sharding=none",
+        ),
+        (
+            cfg.optimizer.lookahead is not None,
+            f"{one}, and optimizer.lookahead keeps whole ones; set it to null, or run.sharding=none",
+        ),
+        (
+            train.average.name != "none",
+            f"{one}, and train.average.name={train.average.name} averages whole ones; use none, or run.sharding=none",
+        ),
+        (
+            clip != "norm",
+            f"{one}, and train.clip.name={clip} looks at whole gradients; use norm or null, or run.sharding=none",
+        ),
+        (
+            bool(train.freeze),
+            f"{one} that are all trained, and train.freeze lets some rest; leave it out, or set run.sharding=none",
+        ),
+        (
+            train.micro_batch_size is not None,
+            f"{one}, which are put together by all processes at once, and train.micro_batch_size="
+            f"{train.micro_batch_size} may give them different numbers of passes; leave it out",
+        ),
+        (
+            train.precision == "fp16",
+            f"{one}, and train.precision=fp16 scales whole gradients; use bf16 or fp32, or run.sharding=none",
+        ),
+        (
+            cfg.run.devices == 1,
+            f"{one} on several processes, and run.devices=1; raise it, or set run.sharding=none",
         ),
     ]

@@ -37,14 +37,13 @@ def fetched(name: str) -> RunFolder | None:
 
 def _commit(repo: "Repo", name: str) -> str | None:
     """The full hash of the commit that an experiment's name, a branch, a tag or a short hash means."""
-    from dvc.scm import SCMError
+    from dvc.scm import RevError, resolve_rev
 
     experiments = repo.experiments.ls(all_commits=True)
     hashes = {name: commit for found in experiments.values() for name, commit in found}
     try:
-        return str(hashes.get(name) or repo.scm.resolve_rev(name))
-    # what git says of a name that is none differs by its backend
-    except (SCMError, ValueError, KeyError):
+        return str(hashes.get(name) or resolve_rev(repo.scm, name))
+    except RevError:
         return None
 
 

@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "resume"
 
     @property
+    def job(self) -> Path:
+        """Folder of a job of Slurm: its settings, its batch script and what it said."""
+        return self.path / "job"
+
+    @property
     def predictions(self) -> Path:
         """Folder of predict_model: `<split>.parquet` and `confusion.csv`."""
         return self.path / "predictions"
@@ -76,6 +81,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """Final metrics keyed by split."""
         return self.path / "metrics.json"
+
+    @property
+    def card(self) -> Path:
+        """The model card: outside every output of a stage, as people write into it too."""
+        return self.path / "MODEL_CARD.md"
 
     @property
     def cost(self) -> Path:

@@ -29,6 +29,12 @@ class JsonlTracker:
     def summary(self, metrics: Mapping[str, float]) -> None:
         """Nothing: the figures of the whole run stand in `run.json`."""
 
+    def show(self, pictures: Mapping[str, bytes], tables: Mapping[str, Any], *, step: int) -> None:
+        """Nothing: pictures stand in the run's report."""
+
+    def keep(self, folder: Path) -> None:
+        """Nothing: the weights are beside it."""
+
     def finish(self, exit_code: int = 0) -> None:
         """Close the file."""
         self._file.close()

@@ -41,7 +41,7 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> float | None:
     Welch's test (1947) of several repetitions each; where one has a single run, Student's test of it with the spread of
     the other. None of two single runs; 1 or 0 where no repetition varies.
     """
-    from scipy.stats import t, ttest_ind
+    from scipy.stats import t, ttest_ind_from_stats
 
     few, many = sorted((first, second), key=len)
     if len(many) < SIDES:
@@ -49,7 +49,8 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> float | None:
     if np.ptp(few) == np.ptp(many) == 0:
         return float(few[0] == many[0])
     if len(few) >= SIDES:
-        return float(ttest_ind(first, second, equal_var=False).pvalue)
+        told = [fact for one in (first, second) for fact in (np.mean(one), np.std(one, ddof=1), len(one))]
+        return float(ttest_ind_from_stats(*told, equal_var=False).pvalue)
     spread = float(np.std(many, ddof=1)) * (1 + 1 / len(many)) ** 0.5
     return float(2 * t.sf(abs(few[0] - float(np.mean(many))) / spread, len(many) - 1))
 

@@ -100,6 +100,8 @@ def predict(overrides: Sequence[str]) -> None:
 def sweep(overrides: Sequence[str]) -> None:
     """Bring the packed data up to date and run a sweep over them; `params.yaml` stays as it is.
 
+    Unless an experiment is named beside the sweep: it may bring data of its own, and is remembered as by make train.
+
     Raises:
         ValueError: no sweep is named, or a wrong override.
     """
@@ -108,10 +110,12 @@ def sweep(overrides: Sequence[str]) -> None:
     from src.compose import compose
     from src.config import as_tree
 
-    selection = load(Path(PARAMS_FILE)).updated(parse(overrides))
-    if selection.presets.get("sweep") is None:
+    asked, params = parse(overrides), Path(PARAMS_FILE)
+    if asked.presets.get("sweep") is None:
         raise ValueError(f'which sweep? make sweep ARGS="sweep=<{"|".join(groups()["sweep"])}>"')
-    tree = as_tree(compose(selection))
+    tree = as_tree(compose(load(params).updated(asked)))
+    if "experiment" in asked.presets:
+        select([each for each in overrides if not each.startswith(("sweep=", "sweep."))], params)
     reproduce("build_features")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"

@@ -53,8 +53,10 @@ def answers_of(runs: Sequence[Run], split: str) -> Answers:
 
 def _labelled(predictions: Predictions) -> pd.DataFrame:
     """Label and prediction of each labelled image, by its id."""
-    table = predictions.table().set_index("id")[["label", "pred"]]
-    return table[table["label"] != ""]
+    names = np.array(predictions.class_names, dtype=object)
+    known = predictions.labels >= 0
+    columns = {"label": names[predictions.labels[known]], "pred": names[predictions.preds[known]]}
+    return pd.DataFrame(columns, index=pd.Index(np.array(predictions.ids, dtype=object)[known], name="id"))
 
 
 def _check_classes(found: Mapping[str, Predictions]) -> None:

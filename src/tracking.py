@@ -1,32 +1,29 @@
-"""Where the numbers of a training run go: a local file of JSON rows, and Weights & Biases.
+"""Where the numbers of a training run go: a local file of JSON rows, and the views that `run.trackers` names.
 
-The local rows are the record; Weights & Biases is a view of them. A tracker that fails costs its own rows, never the
-training: it says so once and is switched off. Only this module imports wandb, and only when a run uses it.
+The local rows are the record; Weights & Biases and the others are views of it. A tracker that fails costs its own rows,
+never the training: it says so once and is switched off. Only this module imports wandb, and only when a run uses it.
 """
 
-import configparser
 import logging
-import netrc
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 from src.config import RunConfig, WandbConfig
 from src.layout import RunFolder
 from src.metrics_log import JsonlTracker
+from src.trackers import CsvTracker, MlflowTracker, TensorboardTracker
+from src.wandb_mode import Mode, resolve_mode
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
-
-Mode = Literal["online", "offline", "disabled"]
-
-MODES: dict[str, Mode] = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-CLOUD_URL = "https://api.wandb.ai"
 
 # Seconds that W&B may take to start and to upload the rest; a tracker that does not answer at all is given up later.
 START_S, FINISH_S, PATIENCE_S = 30.0, 60.0, 90.0
@@ -41,6 +38,12 @@ class Tracker(Protocol):
     def summary(self, metrics: Mapping[str, float]) -> None:
         """Keep figures that describe the whole run, such as `val/acc_best`."""
 
+    def show(self, pictures: Mapping[str, bytes], tables: "Mapping[str, pd.DataFrame]", *, step: int) -> None:
+        """Keep pictures (PNG) and tables of the finished run."""
+
+    def keep(self, folder: Path) -> None:
+        """Keep the checkpoint in the folder, where that is asked for."""
+
     def finish(self, exit_code: int = 0) -> None:
         """Keep what is still on its way and close."""
 
@@ -54,6 +57,7 @@ class WandbTracker:
     def __init__(self, cfg: WandbConfig, *, mode: Mode, folder: Path, run_id: str, config: Mapping[str, Any]) -> None:
         import wandb
 
+        self._artifacts = cfg.artifacts
         start = partial(_start_run, cfg, folder=folder, run_id=run_id, config=config)
         try:
             self._run = start(mode=mode)
@@ -73,6 +77,24 @@ class WandbTracker:
     def summary(self, metrics: Mapping[str, float]) -> None:
         """Set figures shown in the table of runs."""
         self._run.summary.update(dict(metrics))
+
+    def show(self, pictures: Mapping[str, bytes], tables: "Mapping[str, pd.DataFrame]", *, step: int) -> None:
+        """Pictures as images and tables as tables of W&B, at the given step."""
+        import wandb
+        from PIL import Image
+
+        shown: dict[str, Any] = {name: wandb.Image(Image.open(BytesIO(png))) for name, png in pictures.items()}
+        shown |= {f"{name}_table": wandb.Table(dataframe=table) for name, table in tables.items()}
+        self._run.log(shown, step=step, commit=True)
+
+    def keep(self, folder: Path) -> None:
+        """Upload the checkpoint, if `run.wandb.artifacts` asks for it."""
+        import wandb
+
+        if self._artifacts:
+            checkpoint = wandb.Artifact(f"model-{self._run.id}", type="model")
+            checkpoint.add_dir(str(folder))
+            self._run.log_artifact(checkpoint)
 
     def finish(self, exit_code: int = 0) -> None:
         """Wait for the upload, within bounds, and mark the run as finished or failed."""
@@ -126,6 +148,14 @@ class Trackers:
         """Hand the figures of the run to each tracker."""
         self._each("the summary", lambda tracker: tracker.summary(metrics))
 
+    def show(self, pictures: Mapping[str, bytes], tables: "Mapping[str, pd.DataFrame]", *, step: int) -> None:
+        """Hand pictures and tables to each tracker."""
+        self._each("the figures", lambda tracker: tracker.show(pictures, tables, step=step))
+
+    def keep(self, folder: Path) -> None:
+        """Offer the checkpoint in the folder to each tracker."""
+        self._each("the checkpoint", lambda tracker: tracker.keep(folder))
+
     def finish(self, exit_code: int = 0) -> None:
         """Close each tracker; what is logged later goes nowhere."""
         self._each("the end of the run", lambda tracker: tracker.finish(exit_code))
@@ -142,6 +172,22 @@ class Trackers:
         self.finish(exit_code=0 if kind is None else 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a view of a run is opened with; `resume_step` is that of a run which goes on, else 0."""
+
+    cfg: RunConfig
+    folder: Path
+    run_id: str
+    config: Mapping[str, Any]
+    resume_step: int
+
+    @property
+    def kept(self) -> str:
+        """Where the rows of a view that failed still are."""
+        return f"all rows are in {RunFolder(self.folder).metrics_log}"
+
+
 def open_trackers(
     cfg: RunConfig, *, folder: Path, run_id: str, config: Mapping[str, Any], resume_step: int = 0
 ) -> Trackers:
@@ -153,30 +199,58 @@ def open_trackers(
     """
     rows = RunFolder(folder).metrics_log
     local = JsonlTracker(rows, resume_step=resume_step)
-    trackers = [SafeTracker(lambda: local, what=str(rows), kept="later epochs are not in it")]
-    mode = resolve_mode(cfg.wandb, os.environ, home=Path.home())
-    if mode != "disabled":
-        start = partial(WandbTracker, cfg.wandb, mode=mode, folder=folder, run_id=run_id, config=config)
-        trackers.append(SafeTracker(start, what="W&B", kept=f"all rows are in {rows}", abandon=_drop_service))
-    return Trackers(trackers)
+    record = SafeTracker(lambda: local, what=str(rows), kept="later epochs are not in it")
+    opening = Opening(cfg=cfg, folder=folder, run_id=run_id, config=config, resume_step=resume_step)
+    return Trackers([record, *_views(opening)])
 
 
-def resolve_mode(cfg: WandbConfig, environ: Mapping[str, str], *, home: Path) -> Mode:
-    """How W&B is used: as the configuration says, else WANDB_MODE, else online where a key is found.
+def open_views(cfg: RunConfig, *, folder: Path, run_id: str, config: Mapping[str, Any], step: int) -> Trackers:
+    """The views of a run that has ended, to add to them; its own record stays as it is."""
+    return Trackers(_views(Opening(cfg=cfg, folder=folder, run_id=run_id, config=config, resume_step=step)))
 
-    Without a key the answer is never `online`, so that nothing prompts. `home` holds `.netrc` and wandb's settings.
-    """
-    key, wanted = ("run.wandb.mode", cfg.mode) if cfg.mode != "auto" else ("WANDB_MODE", environ.get("WANDB_MODE"))
-    mode = MODES.get(wanted or "online")
-    if mode is None:
-        log.warning("%s=%s is unknown; allowed: %s; W&B is used as if it were unset", key, wanted, ", ".join(MODES))
-    if mode in ("offline", "disabled"):
-        return mode
-    if _has_key(environ, home=home):
-        return "online"
-    if mode and wanted:
-        log.warning("%s=%s, but no W&B key is found: offline; run `wandb login` or set WANDB_API_KEY", key, wanted)
-    return "offline"
+
+def _views(opening: Opening) -> list[SafeTracker]:
+    found = [TRACKERS[name](opening) for name in dict.fromkeys(opening.cfg.trackers)]
+    return [view for view in found if view is not None]
+
+
+def _wandb(opening: Opening) -> SafeTracker | None:
+    """Weights & Biases; online where a key is found, else offline."""
+    cfg = opening.cfg.wandb
+    mode = resolve_mode(cfg, os.environ, home=Path.home())
+    if mode == "disabled":
+        return None
+    start = partial(WandbTracker, cfg, mode=mode, folder=opening.folder, run_id=opening.run_id, config=opening.config)
+    return SafeTracker(start, what="W&B", kept=opening.kept, abandon=_drop_service)
+
+
+def _tensorboard(opening: Opening) -> SafeTracker:
+    """Event files in `<run>/tensorboard`."""
+    folder, step = opening.folder / "tensorboard", opening.resume_step
+    start = partial(TensorboardTracker, folder, config=opening.config, resume_step=step)
+    return SafeTracker(start, what="TensorBoard", kept=opening.kept)
+
+
+def _mlflow(opening: Opening) -> SafeTracker:
+    """A run of MLflow in `run.mlflow.store`."""
+    name = opening.cfg.wandb.name or opening.folder.name
+    start = partial(MlflowTracker, opening.cfg.mlflow, name=name, run_id=opening.run_id, config=opening.config)
+    return SafeTracker(start, what="MLflow", kept=opening.kept)
+
+
+def _csv(opening: Opening) -> SafeTracker:
+    """A row per step in `<run>/metrics.csv`."""
+    start = partial(CsvTracker, opening.folder / "metrics.csv", resume_step=opening.resume_step)
+    return SafeTracker(start, what="CSV", kept=opening.kept)
+
+
+TRACKERS: dict[str, Callable[[Opening], SafeTracker | None]] = {
+    "wandb": _wandb,
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+    "csv": _csv,
+}
+"""What `run.trackers` may name."""
 
 
 def _start_run(cfg: WandbConfig, *, mode: Mode, folder: Path, run_id: str, config: Mapping[str, Any]) -> Any:
@@ -196,6 +270,7 @@ def _start_run(cfg: WandbConfig, *, mode: Mode, folder: Path, run_id: str, confi
     )
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     shown = asdict(cfg) | {"mode": mode, "name": cfg.name or folder.name}
+    del shown["artifacts"]
     return wandb.init(**shown, config=dict(config), dir=folder, id=run_id, resume="allow", settings=settings)
 
 
@@ -222,28 +297,3 @@ def _fault_of(action: Callable[[], None], *, wait_s: float) -> str:
     thread.start()
     thread.join(wait_s)
     return f"no answer within {wait_s:g} s" if thread.is_alive() else fault[0]
-
-
-def _has_key(environ: Mapping[str, str], *, home: Path) -> bool:
-    """Whether wandb would find credentials without asking: in the environment, a netrc file or its settings file."""
-    if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    settings = _wandb_settings(Path(environ.get("WANDB_CONFIG_DIR") or home / ".config" / "wandb") / "settings")
-    host = urlsplit(environ.get("WANDB_BASE_URL") or settings.get("base_url") or CLOUD_URL).netloc
-    files = [Path(environ["NETRC"]).expanduser()] if environ.get("NETRC") else [home / ".netrc", home / "_netrc"]
-    return bool(settings.get("api_key")) or any(_netrc_has(path, host) for path in files)
-
-
-def _wandb_settings(path: Path) -> Mapping[str, str]:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_dict({"default": {}})
-    with suppress(configparser.Error, OSError, UnicodeDecodeError):
-        parser.read(path)
-    return parser["default"]
-
-
-def _netrc_has(path: Path, host: str) -> bool:
-    with suppress(netrc.NetrcParseError, OSError, UnicodeDecodeError):
-        entry = netrc.netrc(path).authenticators(host)
-        return entry is not None and bool(entry[2])
-    return False

@@ -20,6 +20,7 @@ VERBS = [
     "src.features.build_features",
     "src.models.train_model",
     "src.models.predict_model",
+    "src.models.soup_models",
     "src.visualization.visualize",
 ]
 

@@ -11,6 +11,8 @@ from src.selection import Selection
 from src.trees import differences, flat
 from src.validation import contradictions, section_keys, validate
 
+TAUGHT = {"teacher": "models/teacher", "weight": 0.5, "temperature": 2.0}
+
 
 @pytest.fixture(scope="module")
 def defaults() -> Config:
@@ -102,6 +104,24 @@ def test_every_fault_is_told(tree):
             {"train.imbalance": "auto", "loss.name": "logit_adjustment"},
             ["train.imbalance=auto", "loss.name=logit_adjustment"],
         ),
+        (
+            {"run_dir": "models/a", "train.distillation": {"teacher": "models/a", "weight": 0.5, "temperature": 2.0}},
+            ["train.distillation.teacher=models/a", "run_dir"],
+        ),
+        (
+            {"train.epochs": 3, "train.resizing": [{"until_epoch": 3, "img_size": 8}]},
+            ["train.resizing", "until_epoch=3", "train.epochs=3"],
+        ),
+        (
+            {"train.resizing": [{"until_epoch": 3, "img_size": 8}, {"until_epoch": 2, "img_size": 9}]},
+            ["train.resizing", "until_epoch=3, 2"],
+        ),
+        (
+            {"train.gradient_checkpointing": True, "train.compile": "auto"},
+            ["train.gradient_checkpointing=true", "train.compile=auto"],
+        ),
+        ({"loss.name": "bce", "train.distillation": TAUGHT}, ["train.distillation", "loss.name=bce"]),
+        ({"train.imbalance": "auto", "train.distillation": TAUGHT}, ["train.distillation", "train.imbalance=auto"]),
         ({"data.name": "folder", "data.path": "x", "data.archive": "a.zip"}, ["data.archive", "data.name=folder"]),
         ({"data.archive": "a.zip"}, ["data.archive", "data.name=digits"]),
         ({"data.folds": 5}, ["data.folds", "data.fold"]),

@@ -37,6 +37,8 @@ def test_a_further_evaluation_split_is_packed_predicted_scored_and_reported(tmp_
     assert PackedSplit.load(PACKED_DIR / "interesting").ids == ids
     assert Predictions.load(tmp_path / "models/run/predictions/interesting.parquet").ids == ids
     metrics = json.loads((tmp_path / "models/run/metrics.json").read_text())
-    assert {split: found["num_images"] for split, found in metrics.items()} == {"val": 6, "test": 8, "interesting": 5}
+    counts = {"train": 34, "val": 6, "test": 8, "interesting": 5}
+    assert {split: found["num_images"] for split, found in metrics.items()} == counts
     page = (REPORTS_DIR / "run/index.html").read_text(encoding="utf-8")
-    assert "Interesting: " in page
+    assert '<th scope="col">Interesting</th>' in page
+    assert "not from a git checkout" in (tmp_path / "models/run/MODEL_CARD.md").read_text(encoding="utf-8")

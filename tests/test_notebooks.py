@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from tests.project import ROOT, Project
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MOST_BYTES = 600_000
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -48,6 +49,18 @@ def test_notebook_is_named_and_kept_without_outputs(path: Path) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
 
 
+@each_notebook
+def test_the_documentation_shows_the_notebook_as_it_is_with_small_outputs(path: Path) -> None:
+    shown = ROOT / "docs/notebooks" / path.name
+    own, there = (nbformat.read(each, as_version=4) for each in (path, shown))
+    sources = [[(cell.cell_type, cell.source) for cell in notebook.cells] for notebook in (own, there)]
+    assert sources[0] == sources[1], "run: python docs/execute_notebooks.py"
+    assert any(cell.outputs for cell in code_cells(there))
+    assert shown.stat().st_size < MOST_BYTES
+    assert "notebooks/" + path.stem in (ROOT / "docs/notebooks.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 @each_notebook
 def test_notebook_runs_from_a_clean_kernel(path: Path, digits_project: Project, kernel: str) -> None:
     notebook = nbformat.read(digits_project.root / "notebooks" / path.name, as_version=4)

@@ -68,6 +68,16 @@ def test_what_is_selected_is_kept_and_told(params, caplog):
     assert "train.epochs: 3 -> 4" in caplog.text
 
 
+def test_an_experiment_beside_a_sweep_is_remembered_with_its_values_and_the_sweep_is_not(params):
+    given = ["experiment=intel_scenes", "data.subset=9", "sweep=intel_scenes", "sweep.options.seeds=[1,2]"]
+    # this folder has no pipeline to run
+    with pytest.raises(ValueError, match=r"(?i)dvc"):
+        pipeline.sweep(given)
+    kept = load(params)
+    assert (kept.presets["experiment"], kept.values) == ("intel_scenes", {"data.subset": 9})
+    assert "sweep" not in kept.presets
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -176,7 +176,8 @@ def test_the_report_and_every_plot_are_made(project: Project) -> None:
     assert stages_run(project.make("report")) == []
     project.dvc("plots", "show", "--out", "plots")
     page = (project.root / "plots/index.html").read_text(encoding="utf-8")
-    for word in ("Loss", "Accuracy", "Confusion on the test split", "reports/figures/pipeline"):
+    words = ("Loss", "Accuracy", "Confusion on the test split", "Accuracy by confidence", "reports/figures/pipeline")
+    for word in (*words, "Wrong answers by the share"):
         assert word in page
     project.commit("a report")
 

@@ -4,14 +4,17 @@ import math
 import os
 import resource
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from src.config import DownloadConfig, RunConfig, WandbConfig
+from src.compose import compose
+from src.config import MlflowConfig, RunConfig, WandbConfig
 from src.layout import RunFolder
 from src.metrics_log import JsonlTracker, read_metrics
+from src.selection import Selection
 from src.tracking import SafeTracker, Trackers, open_trackers, resolve_mode
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -31,18 +34,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def wandb_config(**changes) -> WandbConfig:
     values = {"mode": "auto", "project": "p", "entity": None, "group": "g", "name": None, "tags": ["a", "b"]}
+    values |= {"job_type": "train", "artifacts": False}
     return WandbConfig(**(values | changes))
 
 
-def run_config(**changes) -> RunConfig:
-    return RunConfig(
-        device="cpu",
-        devices=None,
-        workers=None,
-        plan_steps=8,
-        wandb=wandb_config(**changes),
-        download=DownloadConfig(retries=0, wait_s=0.0, stall_s=1.0),
-    )
+def run_config(*, trackers=("wandb",), mlflow: str = "mlflow.db", **changes) -> RunConfig:
+    """The section `run` as shipped, but for the views."""
+    views = {"trackers": list(trackers), "mlflow": MlflowConfig(store=mlflow, experiment="e")}
+    return replace(compose(Selection()).run, device="cpu", wandb=wandb_config(**changes), **views)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:

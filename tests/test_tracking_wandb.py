@@ -1,5 +1,6 @@
 """The trackers with the real Weights & Biases, offline."""
 
+import io
 import json
 import logging
 import os
@@ -12,11 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from src.layout import RunFolder
 from src.metrics_log import read_metrics
-from src.tracking import WandbTracker, open_trackers
+from src.tracking import WandbTracker, open_trackers, open_views
 from tests.test_tracking import home, run_config, wandb_config, warnings_in
 
 __all__ = ["home"]
@@ -154,6 +157,7 @@ def test_an_offline_run_holds_rows_configuration_and_summary(tmp_path, wandb_ser
     run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
     assert (run.run_id, run.project, run.run_group, run.display_name) == ("r1", "p", "g", "resnet")
     assert list(run.tags) == ["a", "b"]
+    assert run.job_type == "train"
     sent = {entry.key: json.loads(entry.value_json) for entry in run.config.update}
     assert {key: sent[key] for key in config} == config
     summaries = [record.summary for record in records if record.WhichOneof("record_type") == "summary"]
@@ -266,3 +270,35 @@ def test_a_service_that_died_or_hangs_does_not_hold_up_the_end_of_the_process(tm
     finally:
         if sent == "SIGSTOP":
             os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_figures_and_tables_of_a_report_are_images_and_tables_of_the_same_run(tmp_path, wandb_service):
+    with open_trackers(run_config(), folder=tmp_path, run_id="r1", config={}) as trackers:
+        trackers.log({"epoch": 1}, step=10)
+    png = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(png, format="png")
+    counts = pd.DataFrame({"label": ["a", "b"], "prediction": ["b", "b"], "images": [3, 9]})
+    with open_views(run_config(), folder=tmp_path, run_id="r1", config={}, step=10) as views:
+        views.show({"confusion_matrix": png.getvalue()}, {"confusion": counts}, step=10)
+        views.summary({"test/acc": 0.75})
+    records = finished_records(tmp_path)
+    assert {record.run.run_id for record in records if record.WhichOneof("record_type") == "run"} == {"r1"}
+    shown = next(row for row in wandb_rows(records) if "confusion_matrix/_type" in row)
+    assert (shown["_step"], shown["confusion_matrix/_type"], shown["confusion_matrix/width"]) == (10, "image-file", 6)
+    assert (shown["confusion_table/_type"], shown["confusion_table/nrows"]) == ("table-file", 2)
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text("utf-8"))["data"] == [["a", "b", 3], ["b", "b", 9]]
+    summaries = [record.summary for record in records if record.WhichOneof("record_type") == "summary"]
+    updates = [(item.nested_key or [item.key], item.value_json) for summary in summaries for item in summary.update]
+    assert (["test/acc"], "0.75") in updates
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_checkpoint_is_kept_by_wandb_only_where_that_is_asked_for(tmp_path, wandb_service, asked):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best/model.safetensors").write_bytes(b"weights")
+    with open_trackers(run_config(artifacts=asked), folder=tmp_path, run_id="r1", config={}) as trackers:
+        trackers.keep(tmp_path / "best")
+    kept = [record.artifact for record in finished_records(tmp_path) if record.WhichOneof("record_type") == "artifact"]
+    assert [(artifact.name, artifact.type) for artifact in kept] == ([("model-r1", "model")] if asked else [])
+    assert [entry.path for artifact in kept for entry in artifact.manifest.contents] == ["model.safetensors"] * asked

@@ -93,7 +93,7 @@ def judge_by_cleanlab(labels: np.ndarray, probs: np.ndarray) -> Verdict:
     except ModuleNotFoundError as error:
         raise ImportError(
             f"labels.method=cleanlab needs a package that is not installed ({error.name}); "
-            "run: make requirements EXTRAS=labels, or use labels.method=confident_learning"
+            "run: make requirements, or use labels.method=confident_learning"
         ) from None
     joint = compute_confident_joint(labels, probs, calibrate=True)
     is_suspect = find_label_issues(labels, probs, filter_by="prune_by_class", n_jobs=1)

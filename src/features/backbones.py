@@ -62,7 +62,7 @@ def input_facts(cfg: ModelConfig, *, packed_size: int, statistics: Mapping[str, 
     """
     size, mean, std, interpolation = packed_size, statistics["mean"], statistics["std"], "bilinear"
     if _starts_from_weights(cfg):
-        record = _record(cfg.name)
+        record = timm_record(cfg.name)
         if record is None:
             raise ValueError(f"timm has no record of weights for {cfg.name}; use model.pretrained=false")
         size, mean, std, interpolation = record.input_size[-1], record.mean, record.std, record.interpolation
@@ -114,7 +114,7 @@ def check_name(cfg: ModelConfig) -> None:
         ValueError: there is none; the message offers the near names.
     """
     if cfg.name not in OWN_NETS:
-        _record(cfg.name)
+        timm_record(cfg.name)
 
 
 def num_params(model: nn.Module) -> int:
@@ -144,7 +144,7 @@ def _own_net(cfg: ModelConfig, *, num_classes: int, img_size: int) -> nn.Module:
         raise ValueError(f"model.name={cfg.name} cannot be built with model.options={cfg.options}: {error}") from None
 
 
-def _record(name: str) -> Any:
+def timm_record(name: str) -> Any:
     """What timm knows of the weights of a model, its `PretrainedCfg`; None where it knows nothing.
 
     Raises:
@@ -165,7 +165,7 @@ def _record(name: str) -> Any:
 def _timm_model(cfg: ModelConfig, *, num_classes: int, img_size: int) -> nn.Module:
     import timm
 
-    record = _record(cfg.name)
+    record = timm_record(cfg.name)
     overlay = hub_source(cfg.name, record) if cfg.pretrained else {}
     takes_side = record is not None and record.fixed_input_size
     arguments = {**cfg.options, **({"img_size": img_size} if takes_side else {})}
@@ -238,21 +238,22 @@ def _check_side(model: nn.Module, name: str, img_size: int) -> None:
     Raises:
         ValueError: the network cannot take images of that size; names the smallest that it can take.
     """
-    fault = _fault_at(model, img_size)
+    fault = fault_at(model, img_size)
     if fault is None:
         return
     larger = [side for side in TRIED_SIDES if side > img_size]
-    fitting = next((side for side in larger if _fault_at(model, side) is None), None)
+    fitting = next((side for side in larger if fault_at(model, side) is None), None)
     advice = f"needs at least {fitting} px: set model.img_size={fitting}" if fitting else "needs another model.img_size"
     raise ValueError(f"model.name={name} cannot take images of {img_size} px and {advice} or larger ({fault})")
 
 
-def _fault_at(model: nn.Module, side: int) -> str | None:
+def fault_at(model: nn.Module, side: int) -> str | None:
     """What the network says against an image of that side; None when it takes it."""
     model.eval()
+    device = next(model.parameters()).device
     try:
         with torch.no_grad():
-            model(torch.zeros(1, 3, side, side))
+            model(torch.zeros(1, 3, side, side, device=device))
     except SHAPE_ERRORS as error:
         return str(error).strip().partition("\n")[0] or type(error).__name__
     finally:

@@ -75,6 +75,50 @@ class PackedSplit:
         return cls(folder.name, shards, labels, facts["ids"], facts["paths"], facts["class_names"], facts["digest"])
 
 
+@dataclass(frozen=True)
+class PartOfSplit(PackedSplit):
+    """Some images of a split, as a split of its own: `rows` are their places in the shards."""
+
+    rows: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Check the promises."""
+        assert len(self.rows) == len(self.labels) == len(self.ids) == len(self.paths), (
+            "part_of takes the same rows of all"
+        )
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """Pixels of the given images of the part."""
+        return super().gather(self.rows[indices])
+
+
+def part_of(split: PackedSplit, rows: np.ndarray) -> PartOfSplit:
+    """The split with these of its images alone, whose pixels stay where they are."""
+    return PartOfSplit(
+        name=split.name,
+        shards=split.shards,
+        labels=split.labels[rows],
+        ids=[split.ids[row] for row in rows],
+        paths=[split.paths[row] for row in rows],
+        class_names=split.class_names,
+        digest=split.digest,
+        rows=rows,
+    )
+
+
+def drawn_share(labels: np.ndarray, share: float, *, seed: int) -> np.ndarray:
+    """Positions, in order, of a stratified share of the images: of each class at least one.
+
+    With the same seed a smaller share is part of a larger one.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    taken = []
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        taken.append(of_class[: max(1, round(share * len(of_class)))])
+    return np.sort(np.concatenate(taken))
+
+
 class SplitWriter:
     """A packed split while it is made: pixels are laid at their places in any order, `finish` makes it whole."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import nn
 
+from src.calibration import Calibration
 from src.config import ModelConfig
 from src.features.backbones import build_model, heads_of, stem_of, without_weights
 from src.features.preprocess import Preprocess
 from src.features.weights import fit_weights
 from src.files import check_space, read_json, recover, whole_folder, write_atomically, write_json
 from src.layout import RunFolder
+from src.models.sharding import whole
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,10 @@ FACTS_FILE = "model.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What travels with the weights. `sha256` is that of the weights file."""
+    """What travels with the weights.
+
+    `sha256` is that of the weights file; `calibration` is empty until a run has ended.
+    """
 
     model: dict[str, Any]
     class_names: list[str]
@@ -40,6 +45,12 @@ class ModelFacts:
     epoch: int
     metrics: dict[str, float]
     sha256: str = ""
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float | None:
+        """What logits are divided by to be calibrated; None where none was fitted."""
+        return self.calibration.get("temperature")
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,13 @@ class TrainedModel:
 def save(folder: Path, model: nn.Module, facts: ModelFacts) -> None:
     """Write the checkpoint so that at every moment the folder holds a whole one, old or new.
 
+    A meeting where the model is sharded: the other processes call `whole` on its weights.
+
     Raises:
         OSError: it cannot be written; the message names the folder and the bytes needed, the old one is intact.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = whole(model.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = dump_tensors(tensors)
     check_space(folder, len(content), what=f"the checkpoint {folder}")
     try:
@@ -73,6 +87,11 @@ def save(folder: Path, model: nn.Module, facts: ModelFacts) -> None:
         kept = "the checkpoint before it is intact" if folder.exists() else "there is none before it"
         needed = f"{len(content) / 2**20:.0f} MiB are needed"
         raise OSError(f"cannot write the checkpoint {folder}: {error.strerror or error}; {needed}, {kept}") from error
+
+
+def keep_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write a calibration into the facts of the checkpoint; the weights stay as they are."""
+    write_json(folder / FACTS_FILE, asdict(replace(load_facts(folder), calibration=calibration.as_tree())))
 
 
 def packed(folder: Path) -> dict[str, torch.Tensor]:
@@ -97,7 +116,7 @@ def load(folder: Path, device: torch.device) -> TrainedModel:
         ValueError: there is none, it is damaged, or the weights do not fit the model they name.
     """
     facts = load_facts(folder)
-    content = _weights(folder, facts)
+    content = weights_of(folder, facts)
     preprocess = Preprocess.from_tree(facts.preprocess)
     scratch = without_weights(ModelConfig(**facts.model))
     model = build_model(scratch, num_classes=len(facts.class_names), img_size=preprocess.img_size)
@@ -116,7 +135,7 @@ def start_from(model: nn.Module, path: Path, *, class_names: list[str]) -> Model
     """
     folder = path if (path / FACTS_FILE).exists() else RunFolder(path).checkpoint("best")
     facts = load_facts(folder)
-    tensors, heads = _weights(folder, facts), heads_of(model)
+    tensors, heads = weights_of(folder, facts), heads_of(model)
     if facts.class_names != class_names:
         tensors = {key: value for key, value in tensors.items() if not key.startswith(tuple(f"{at}." for at in heads))}
         log.info("the classes of %s are others, so its head is not taken", folder)
@@ -151,6 +170,26 @@ def load_facts(folder: Path) -> ModelFacts:
         raise ValueError(f"{folder / FACTS_FILE} is of another version ({error}); train again") from None
 
 
+def weights_of(folder: Path, facts: ModelFacts) -> dict[str, torch.Tensor]:
+    """The tensors of the checkpoint that `facts` came with.
+
+    Raises:
+        ValueError: there are none, or they are damaged.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist, though {FACTS_FILE} does; train again") from None
+    # Neither torch nor safetensors notices a flipped bit.
+    if hashlib.sha256(content).hexdigest() != facts.sha256:
+        raise ValueError(f"{path} is damaged: its sha256 is not the one in {FACTS_FILE}; use another checkpoint")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); use another checkpoint") from None
+
+
 def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], *, where: Path) -> None:
     """Nothing, if the weights are those of this model.
 
@@ -173,18 +212,3 @@ def check_fits(model: nn.Module, weights: Mapping[str, torch.Tensor], *, where: 
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _weights(folder: Path, facts: ModelFacts) -> dict[str, torch.Tensor]:
-    path = folder / WEIGHTS_FILE
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist, though {FACTS_FILE} does; train again") from None
-    # Neither torch nor safetensors notices a flipped bit.
-    if hashlib.sha256(content).hexdigest() != facts.sha256:
-        raise ValueError(f"{path} is damaged: its sha256 is not the one in {FACTS_FILE}; use another checkpoint")
-    try:
-        return load_tensors(content)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); use another checkpoint") from None

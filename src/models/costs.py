@@ -37,7 +37,8 @@ class Costs:
 
     `largest_batch` is the most images that fit in a pass, no more than there are to train on: on a GPU tried, on a CPU
     estimated (`estimated`); None where it cannot be told. `peak_mib` is memory with the run's own batch, of the GPU or
-    of the process; `epoch_s` has the evaluation in it.
+    of the process; `epoch_s` is that of an epoch with images of the
+    final size, the evaluation in it.
     """
 
     num_params: int
@@ -63,6 +64,7 @@ def measure(cfg: Config) -> Costs:
     recipe = build_recipe(cfg, ground, model)
     state = start_state(cfg, ground, recipe, model)
     keep_good(state, recipe)
+    *early, (state.epoch, last_epochs) = recipe.sides.stages(recipe.epochs)
     ready(state, recipe)
     train = ground.splits["train"]
     images = min(recipe.batch_size, len(train))
@@ -79,7 +81,12 @@ def measure(cfg: Config) -> Costs:
     else:
         largest = largest_estimated(fitting, peak_mib, per_image=(peak_mib - before) / max(1, asked - few))
     scoring_s = evaluation_seconds(state, recipe, ground.splits.get("val"), steps=cfg.run.plan_steps)
-    epoch_s = steps_per_epoch(len(train), recipe.batch_size) * step_s + scoring_s
+    epoch_steps = steps_per_epoch(len(train), recipe.batch_size)
+    epoch_s = epoch_steps * step_s + scoring_s
+    run_s = epoch_s * last_epochs
+    for state.epoch, epochs in early:
+        early_s = step_seconds(state, recipe, train, images=images, steps=cfg.run.plan_steps)
+        run_s += (epoch_steps * early_s + scoring_s) * epochs
     return Costs(
         num_params=num_params(model),
         batch_size=images,
@@ -89,7 +96,7 @@ def measure(cfg: Config) -> Costs:
         peak_mib=round(peak_mib, 1),
         images_per_s=round(images / step_s, 1),
         epoch_s=epoch_s,
-        run_s=epoch_s * recipe.epochs,
+        run_s=run_s,
     )
 
 

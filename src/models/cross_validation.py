@@ -122,6 +122,8 @@ def fold_config(study: Study, fold: int) -> Config:
         "sweep": None,
         "data.folds": study.num_folds,
         "data.fold": fold,
+        # its twin is scored in its place
+        "predict.score_train": False,
         "run.wandb.group": wandb.group or study.folder.name,
         "run.wandb.name": f"{wandb.name or study.folder.name}/{run.name}",
     }

@@ -16,6 +16,7 @@ from src.features.inputs import model_input, unit_images
 from src.features.loader import Batch, all_batches, epoch_batches, load, load_parts, part_of, steps_per_epoch
 from src.features.packed import PackedSplit
 from src.logs import progress
+from src.models.compiling import Trial, is_shown, settle_compiling, show_view
 from src.models.freezing import tell_trained
 from src.models.losses import one_hot
 from src.models.memory import within_memory
@@ -24,6 +25,7 @@ from src.models.optimizers import set_lr
 from src.models.recipe import Recipe
 from src.models.rollback import check_scored, go_back, keep_good
 from src.models.scoring import score
+from src.models.sharding import is_sharded
 from src.models.signals import StopFlag
 from src.models.state import TrainState
 from src.models.tally import Tally
@@ -123,6 +125,8 @@ def train_epoch(
     began, begun, seen = time.perf_counter(), state.batch, 0
     team = recipe.team
     plan = recipe.plan(split, state.epoch)
+    if state.compiled is None and recipe.compile is not False and plan[begun:]:
+        settle_view(state, recipe, split, plan)
     batches = Timed(load_parts(split, plan[begun:], recipe.runtime.device, rank=team.rank, world=team.world))
     for batch in batches:
         if team.agree(stop):
@@ -145,6 +149,14 @@ def train_epoch(
     return metrics | {"lr": recipe.rate(state.step - 1, rollbacks=state.rollbacks)} | measured
 
 
+def settle_view(state: TrainState, recipe: Recipe, split: PackedSplit, plan: list[np.ndarray]) -> None:
+    """Decide, by the next batch, whether the network is compiled for the rest of the run. A meeting."""
+    team, device = recipe.team, recipe.runtime.device
+    (batch,) = load_parts(split, plan[state.batch : state.batch + 1], device, rank=team.rank, world=team.world)
+    trial = Trial(state, recipe, partial(add_gradients, state, recipe, batch), len(batch.labels) - batch.lead)
+    settle_compiling(trial, steps_left=recipe.epochs * len(plan) - state.step)
+
+
 def check_finite(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.ndarray) -> None:
     """Nothing, unless gradients are no longer finite: looked at once in `train.max_skipped` steps, as it must wait.
 
@@ -164,11 +176,11 @@ def last_step(state: TrainState, recipe: Recipe, split: PackedSplit, draws: np.n
 def ready(state: TrainState, recipe: Recipe) -> None:
     """Bring the model into training mode, with the weights frozen that rest in this epoch."""
     state.model.train()
-    if recipe.freezing.apply(state.model, state.epoch):
+    turned = recipe.freezing.apply(state.model, state.epoch)
+    if turned:
         tell_trained(state.model, state.epoch)
-        # the old view goes first: it would still gather the gradients
-        state.forward = state.model
-        state.forward = recipe.team.view(state.model)
+    if turned or not is_shown(state):
+        show_view(state, recipe)
 
 
 def train_step(state: TrainState, recipe: Recipe, batch: Batch) -> None:
@@ -200,14 +212,15 @@ def add_gradients(state: TrainState, recipe: Recipe, batch: Batch, size: int) ->
 
     Each pass weighs as much as it has images, so that the gradient is that of the mean over the global batch.
     """
-    inputs, targets = training_inputs(recipe, batch, epoch=state.epoch)
+    images, targets = training_images(recipe, batch, epoch=state.epoch)
+    preprocess = recipe.seen_in(state.epoch)
     labels = batch.labels[batch.lead :]
     parts = micro_batches(len(labels), size)
     for part in parts:
         with recipe.team.gathering(state.forward, last=part is parts[-1]):
             with recipe.runtime.autocast():
-                logits = state.forward(inputs[part])
-                loss = recipe.loss(logits, targets[part])
+                logits = state.forward(model_input(images[part], preprocess))
+                loss = recipe.teaching.taught(recipe.loss(logits, targets[part]), logits, images[part])
             # the team's gradient is the mean of its processes'
             weight = len(logits) * recipe.team.world / batch.num_global
             state.scaler.scale(loss * weight).backward()
@@ -219,11 +232,11 @@ def micro_batches(num_images: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, num_images, size)]
 
 
-def training_inputs(recipe: Recipe, batch: Batch, *, epoch: int) -> tuple[Tensor, Tensor]:
-    """What the network and the loss see of a batch: augmented, without the images that were only mixed in."""
+def training_images(recipe: Recipe, batch: Batch, *, epoch: int) -> tuple[Tensor, Tensor]:
+    """Images and targets to learn from: augmented, without the images that were only mixed in."""
     targets = one_hot(batch.labels, recipe.num_classes)
     images, targets = recipe.augment(unit_images(batch.images), targets, samples=batch.draws, epoch=epoch)
-    return model_input(images[batch.lead :], recipe.preprocess), targets[batch.lead :]
+    return images[batch.lead :], targets[batch.lead :]
 
 
 def evaluate(model: nn.Module, recipe: Recipe, split: PackedSplit, *, stop: StopFlag) -> Metrics:
@@ -239,8 +252,8 @@ def evaluate(model: nn.Module, recipe: Recipe, split: PackedSplit, *, stop: Stop
     for batch in load(split, plan, recipe.runtime.device):
         if team.agree(stop):
             break
-        if not len(batch.labels):
-            # the last round has fewer images than there are processes
+        if not len(batch.labels) and not is_sharded(model):
+            # the last round has fewer images than there are processes; the slices of weights are put together by all
             continue
         logits = score(model, batch.images, recipe.preprocess, recipe.runtime)
         tally.add(nn.functional.cross_entropy(logits, batch.labels), logits, batch.labels)

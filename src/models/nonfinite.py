@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from src.models.sharding import full, local
+
 
 class NotFiniteError(ValueError):
     """The run has no finite numbers left to learn from; says which, and in which step."""
@@ -23,9 +25,9 @@ class Guard:
     def keep_out(self, weights: Iterable[nn.Parameter]) -> None:
         """Make a gradient that is not finite one of zeros, whole, and count it; nothing waits for the device."""
         grads = [weight.grad for weight in weights if weight.grad is not None]
-        bad = ~torch.isfinite(nn.utils.get_total_norm(grads))
+        bad = ~torch.isfinite(full(nn.utils.get_total_norm(grads)))
         for grad in grads:
-            grad.masked_fill_(bad, 0.0)
+            local(grad).masked_fill_(bad, 0.0)
         self.in_a_row = (self.in_a_row.to(bad.device) + 1) * bad
 
     def check(self, *, most: int, where: str) -> None:

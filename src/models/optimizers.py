@@ -16,7 +16,7 @@ GIVEN_APART = ("params", "lr", "weight_decay")
 
 
 def build_optimizer(cfg: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser that a section asks for; biases and norms are not decayed.
+    """The optimiser that a section asks for.
 
     Raises:
         ValueError: an unknown optimiser, or an option it does not take.
@@ -50,19 +50,22 @@ def check_optimizer(cfg: OptimizerConfig) -> None:
 def parameter_groups(model: nn.Module, cfg: OptimizerConfig) -> list[dict[str, Any]]:
     """Groups of the trainable weights with their own `weight_decay` and `lr_scale`; the head stands apart.
 
-    Biases, norms and what the model names itself (position embeddings and the like) are not decayed. With
-    `layer_decay` the rate falls from layer to layer towards the input (Bao et al., BEiT, 2022).
+    What the model names itself (position embeddings and the like) is not decayed, nor are biases and norms unless
+    `decay_norms` is set. With `layer_decay` the rate falls from layer to layer towards the input (Bao et al., BEiT,
+    2022).
     """
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
     own: Any = model
     spared = own.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+    # timm 1.0.20 knows no such argument, and spares them
+    rules: dict[str, Any] = {"no_weight_decay_list": spared}
+    if cfg.decay_norms:
+        rules["weight_decay_exclude_1d"] = False
     if cfg.layer_decay is None:
-        groups = param_groups_weight_decay(model, cfg.weight_decay, no_weight_decay_list=spared)
+        groups = param_groups_weight_decay(model, cfg.weight_decay, **rules)
     else:
-        groups = param_groups_layer_decay(
-            model, cfg.weight_decay, no_weight_decay_list=spared, layer_decay=cfg.layer_decay
-        )
+        groups = param_groups_layer_decay(model, cfg.weight_decay, layer_decay=cfg.layer_decay, **rules)
     head = {id(weight) for name in heads_of(model) for weight in model.get_submodule(name).parameters()}
     return [part for group in groups for part in _parted(group, head, cfg.head_scale)]
 

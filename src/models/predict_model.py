@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from src.cli import run_verb
 from src.config import Config
-from src.layout import PACKED_DIR, RunFolder, run_folder
+from src.layout import RunFolder, run_folder
 
 if TYPE_CHECKING:
-    from src.artifacts import Predictions
     from src.models.checkpoint import TrainedModel
     from src.models.runtime import Runtime
 
 log = logging.getLogger(__name__)
-
-NOT_SCORED = ("train",)
 
 
 def predict_model(cfg: Config) -> None:
@@ -33,33 +30,11 @@ def predict_model(cfg: Config) -> None:
     place = runtime.start(cfg.run, "fp32")
     trained = checkpoint.load(folder.checkpoint(cfg.predict.checkpoint), place.device)
     if cfg.predict.images is None:
-        score_splits(cfg, trained, place, folder)
+        from src.models.evaluation import Evaluation
+
+        Evaluation(trained=trained, place=place, cfg=cfg.predict, folder=folder).run()
     else:
         predict_new(cfg, trained, place, folder)
-
-
-def score_splits(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: RunFolder) -> None:
-    """Write `predictions/<split>.parquet`, `predictions/confusion.csv` and `metrics.json`."""
-    from src import metrics
-    from src.artifacts import ordered_splits
-    from src.features.packed import PackedSplit
-    from src.features.statistics import STATISTICS_FILE
-    from src.files import read_json, write_json
-    from src.models.predictor import predict_split
-
-    counts = read_json(PACKED_DIR / STATISTICS_FILE, made_by="build_features")["counts"]
-    found = {}
-    for name in ordered_splits([name for name in counts if name not in NOT_SCORED]):
-        split = PackedSplit.load(PACKED_DIR / name)
-        predictions = predict_split(trained, split, place, batch_size=cfg.predict.batch_size)
-        predictions.save(folder.predictions / f"{name}.parquet")
-        known = predictions.labels >= 0
-        if known.any():
-            found[name] = metrics.evaluate(predictions.labels[known], predictions.probs[known], trained.class_names)
-            log.info("%s: accuracy %.4f on %d images", name, found[name]["acc"], found[name]["num_images"])
-        if name == "test":
-            write_confusion(predictions, folder.predictions / "confusion.csv")
-    write_json(folder.metrics, found)
 
 
 def predict_new(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: RunFolder) -> None:
@@ -80,13 +55,6 @@ def predict_new(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: 
     for name, reason in list(new.unreadable.items())[:10]:
         log.warning("%s left out: %s", name, reason)
     log.info("%d images predicted, %d unreadable; all in %s", len(table), len(new.unreadable), output)
-
-
-def write_confusion(predictions: "Predictions", path: Path) -> None:
-    """Write a CSV file with a row per labelled image: actual and predicted class."""
-    table = predictions.table()
-    labelled = table[table["label"] != ""]
-    labelled[["label", "pred"]].set_axis(["actual", "predicted"], axis=1).to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from src.artifacts import UNLABELLED, Predictions
-from src.features.loader import all_batches, load
 from src.features.packed import PackedSplit
 from src.features.preprocess import Preprocess
 from src.logs import progress
 from src.models.checkpoint import TrainedModel
 from src.models.runtime import Runtime
-from src.models.scoring import score
+from src.models.scoring import score, split_probs
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +34,11 @@ def predict_split(trained: TrainedModel, split: PackedSplit, runtime: Runtime, *
         ValueError: the split has other classes than the model, or was packed in another way.
     """
     check_same_data(trained, split)
-    plan = all_batches(len(split), batch_size=batch_size)
-    probs = []
-    with progress(what=f"predict {split.name}", total=len(split)) as bar:
-        for batch in load(split, plan, runtime.device):
-            logits = score(trained.model, batch.images, trained.preprocess, runtime)
-            probs.append(logits.softmax(dim=1).cpu().numpy())
-            bar.update(len(batch.labels))
     return Predictions(
         ids=split.ids,
         paths=split.paths,
         labels=split.labels,
-        probs=np.concatenate(probs),
+        probs=split_probs(trained.model, split, trained.preprocess, runtime, batch_size=batch_size),
         class_names=trained.class_names,
         split=split.name,
         checkpoint=trained.facts.sha256,

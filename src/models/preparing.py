@@ -13,7 +13,7 @@ from src.config import Config
 from src.features.augment import build_augment
 from src.features.backbones import build_model, check_name, input_facts, num_params
 from src.features.loader import steps_per_epoch
-from src.features.packed import PackedSplit
+from src.features.packed import PackedSplit, drawn_share, part_of
 from src.features.preprocess import Preprocess
 from src.features.statistics import load_statistics
 from src.layout import PACKED_DIR
@@ -22,12 +22,14 @@ from src.models import checkpoint, runtime
 from src.models.averages import start_average
 from src.models.checkpoint import ModelFacts
 from src.models.clipping import build_clip
+from src.models.distillation import build_teaching
 from src.models.freezing import build_freezing
 from src.models.imbalance import class_counts, treatment
 from src.models.losses import build_loss
 from src.models.optimizers import build_optimizer, check_optimizer
 from src.models.recipe import Recipe
 from src.models.recomputing import recompute
+from src.models.resizing import build_sides
 from src.models.run_folder import claim, plan_of, resumed_config
 from src.models.schedules import build_schedule
 from src.models.state import TrainState
@@ -77,7 +79,10 @@ def prepare(cfg: Config, team: Team = ALONE) -> Training | Follower:
     )
     if not team.leads:
         return Follower(cfg, state, recipe, ground.splits, team.share(None))
-    claimed = claim(cfg, plan_of(cfg, ground.statistics["digest"]), now=datetime.now(UTC))
+    plan = plan_of(cfg, ground.statistics["digest"])
+    if recipe.teaching.digest:
+        plan["teacher_sha256"] = recipe.teaching.digest
+    claimed = claim(cfg, plan, now=datetime.now(UTC))
     team.share(claimed.state and claimed.state["state"])
     return Training(cfg, state, recipe, ground.splits, claimed, facts_of(cfg, ground))
 
@@ -93,6 +98,10 @@ def ground_of(cfg: Config, team: Team) -> Ground:
     splits = {name: PackedSplit.load(PACKED_DIR / name) for name in ("train", "val") if name in statistics["counts"]}
     if "val" not in splits:
         log.warning("there is no val split: the last epoch counts as the best; set data.val_share to hold one out")
+    if cfg.train.share < 1:
+        train = splits["train"]
+        splits["train"] = part_of(train, drawn_share(train.labels, cfg.train.share, seed=cfg.train.seed))
+        log.info("train.share=%g: %d of %d training images", cfg.train.share, len(splits["train"]), len(train))
     preprocess = preprocess_of(cfg, statistics)
     return Ground(place=place, team=team, statistics=statistics, splits=splits, preprocess=preprocess)
 
@@ -117,7 +126,7 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
     """The fixed parts of the run.
 
     Raises:
-        ValueError: an unknown entry of a table, or an option it does not take.
+        ValueError: an unknown entry of a table, an option it does not take, or a teacher of other classes.
     """
     train = ground.splits["train"]
     counts = class_counts(train.labels, len(ground.class_names))
@@ -129,8 +138,15 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
         preprocess=ground.preprocess,
         augment=build_augment(cfg.augment, seed=cfg.train.seed, img_size=ground.preprocess.img_size),
         loss=build_loss(treated.loss, counts=counts, weights=treated.weights, device=ground.place.device),
+        teaching=build_teaching(
+            cfg.train.distillation,
+            class_names=ground.class_names,
+            preprocess=ground.preprocess,
+            device=ground.place.device,
+        ),
         schedule=build_schedule(cfg.schedule, lr=cfg.optimizer.lr, epoch_steps=epoch_steps, epochs=cfg.train.epochs),
         freezing=build_freezing(cfg.train.freeze, model, keep_statistics=cfg.train.keep_statistics),
+        sides=build_sides(cfg.train.resizing, model, name=cfg.model.name, final=ground.preprocess.img_size),
         num_classes=len(ground.class_names),
         epochs=cfg.train.epochs,
         batch_size=cfg.train.batch_size,
@@ -140,6 +156,8 @@ def build_recipe(cfg: Config, ground: Ground, model: nn.Module) -> Recipe:
         clip=build_clip(cfg.train.clip),
         max_skipped=cfg.train.max_skipped,
         rollback=cfg.train.rollback,
+        compile=cfg.train.compile,
+        break_even=cfg.train.break_even,
         patience=cfg.train.patience,
         seed=cfg.train.seed,
     )
@@ -152,7 +170,7 @@ def start_state(cfg: Config, ground: Ground, recipe: Recipe, model: nn.Module) -
         ValueError: an unknown optimiser or average, an option it does not take, or a network that cannot be what
             `train.gradient_checkpointing` asks for.
     """
-    model, forward = ground.team.spread(model, sync_bn=cfg.train.sync_bn)
+    model, forward = ground.team.spread(model, sync_bn=cfg.train.sync_bn, sharded=cfg.run.sharding == "fsdp")
     if cfg.train.gradient_checkpointing:
         recompute(model, name=cfg.model.name)
     return TrainState(

@@ -7,14 +7,19 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from src.artifacts import RunRecord
+from src.calibration import Calibration, calibrate
 from src.config import Config, as_tree
 from src.features.embeddings import Embeddings, load_facts
+from src.features.origin import weights_origin
 from src.features.preprocess import Preprocess
 from src.features.statistics import load_statistics
 from src.layout import PACKED_DIR
 from src.logs import environment, git_state
 from src.models import checkpoint, runtime
+from src.models.calibrating import NO_VAL, tell
 from src.models.checkpoint import ModelFacts
 from src.models.probe import Head, Metrics, fit_head, probe_options, probed_network, scores
 from src.models.run_folder import Claim, claim, plan_of
@@ -22,6 +27,8 @@ from src.models.training import write_curves
 from src.tracking import open_trackers
 
 log = logging.getLogger(__name__)
+
+NO_ENERGY = "a fit of seconds is too short for the counters"
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ class ProbeRun:
             step=1,
             epoch=1,
             metrics=self.metrics,
+            calibration=self._calibration().as_tree(),
         )
         for which in ("best", "last"):
             checkpoint.save(folder.checkpoint(which), model, facts)
@@ -130,7 +138,20 @@ class ProbeRun:
             images_per_s=round(self.metrics["images_per_s"], 1),
             peak_mib=round(place.peak_mib(), 1),
             stopped="finished",
+            facts={
+                "weights": weights_origin(self.cfg.features.embeddings),
+                "energy": {"cpu_wh": None, "gpu_wh": None, "reasons": dict.fromkeys(("cpu_wh", "gpu_wh"), NO_ENERGY)},
+            },
         )
+
+    def _calibration(self) -> Calibration:
+        val = self.features.splits.get("val")
+        if val is None:
+            found = Calibration(temperature=None, reason=NO_VAL)
+        else:
+            found = calibrate(val.labels, self.head.probs(np.asarray(val.vectors)))
+        tell(found, "head")
+        return found
 
     def _preprocess(self) -> Preprocess:
         """The way from an image to the network: packed as the data was, then as the features were made."""

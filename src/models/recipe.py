@@ -1,17 +1,19 @@
 """What stays fixed while a model is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.config_training import RollbackConfig
+from src.config_training import BreakEvenConfig, RollbackConfig
 from src.features.augment import Augment
 from src.features.loader import epoch_batches
 from src.features.packed import PackedSplit
 from src.features.preprocess import Preprocess
 from src.models.clipping import Clip
+from src.models.distillation import Teaching
 from src.models.freezing import Freezing
 from src.models.losses import Loss
+from src.models.resizing import Sides
 from src.models.runtime import Runtime
 from src.models.schedules import Schedule
 from src.models.team import Team
@@ -26,8 +28,12 @@ class Recipe:
     preprocess: Preprocess
     augment: Augment
     loss: Loss
+    teaching: Teaching
     schedule: Schedule
     freezing: Freezing
+    sides: Sides
+    compile: bool | str
+    break_even: BreakEvenConfig
     num_classes: int
     epochs: int
     batch_size: int
@@ -48,3 +54,7 @@ class Recipe:
     def rate(self, step: int, *, rollbacks: int) -> float:
         """The learning rate of a step: the schedule's, lowered for each rollback."""
         return self.schedule(step) * self.rollback.factor**rollbacks
+
+    def seen_in(self, epoch: int) -> Preprocess:
+        """The way from image to input of training images in an epoch."""
+        return replace(self.preprocess, img_size=self.sides.at(epoch))

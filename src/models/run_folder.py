@@ -78,7 +78,7 @@ def claim(cfg: Config, plan: Mapping[str, Any], *, now: datetime) -> Claim:
             if not resume.differences({**plan, "run_id": _run_id(resume)}):
                 resume.acquire()
                 return _claimed(folder, resume)
-    return _begun(_new_folder(cfg, now=now), cfg, plan, now=now)
+    return _begun(new_folder(cfg, now=now), cfg, plan, now=now)
 
 
 def _claim_named(folder: RunFolder, cfg: Config, plan: Mapping[str, Any], *, now: datetime) -> Claim:
@@ -127,7 +127,7 @@ def _unfinished() -> Iterator[RunFolder]:
             yield folder
 
 
-def _new_folder(cfg: Config, *, now: datetime) -> RunFolder:
+def new_folder(cfg: Config, *, now: datetime) -> RunFolder:
     """A new folder under `models/runs`, never one that another run has."""
     stem = f"{now:%Y%m%d-%H%M%S}-{cfg.model.name}"
     for number in range(1, ALL):

@@ -79,6 +79,14 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype | None:
     return AUTOCAST_TYPES.get(name)
 
 
+def gpus_in_use(device: torch.device, num_processes: int) -> list[str]:
+    """UUIDs of the GPUs of a run, as NVML takes them; all that are to be seen where several processes train."""
+    if device.type != "cuda":
+        return []
+    numbers = range(torch.cuda.device_count()) if num_processes > 1 else [device.index or 0]
+    return [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in numbers]
+
+
 def seed_everything(seed: int) -> None:
     """Seed what draws from torch's own generators: initial weights, dropout and stochastic depth."""
     torch.manual_seed(seed)

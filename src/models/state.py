@@ -8,6 +8,7 @@ from torch import nn
 
 from src.models.averages import Average
 from src.models.nonfinite import Guard
+from src.models.sharding import parted_numbers, parted_weights, whole
 from src.models.tally import Tally
 
 POSITION = ("step", "epoch", "batch", "epochs_without_gain")
@@ -21,7 +22,7 @@ class TrainState:
     counts optimiser steps from the start, `batch` those of the present epoch, `tally` what they summed up to; `guard`
     keeps out gradients that are not finite; `fitting` is the size of a pass that was found to fit into memory, and the
     one that was asked for then; `good` is all of this at the end of the last good epoch, on the CPU, and `rollbacks`
-    how often the run went back to it.
+    how often the run went back to it; `compiled` whether `forward` is, None if not decided.
     """
 
     model: nn.Module
@@ -39,6 +40,7 @@ class TrainState:
     fitting: dict[str, int | None] | None = None
     good: dict[str, Any] | None = None
     rollbacks: int = 0
+    compiled: bool | None = None
 
     def is_best(self, metrics: dict[str, float]) -> bool:
         """Whether `val/acc` (ties: `val/loss`) is better than in any epoch before; counts the epochs when it is not."""
@@ -66,8 +68,8 @@ class TrainState:
         self.rollbacks += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain types and tensors; loading it back is exact to the bit."""
-        return {**self._present(), "good": self.good, "rollbacks": self.rollbacks}
+        """Everything, as plain types and tensors; loading it back is exact to the bit. A meeting if sharded."""
+        return {**self._present(), "good": self.good, "rollbacks": self.rollbacks, "compiled": self.compiled}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take back what `state_dict` saved.
@@ -77,7 +79,7 @@ class TrainState:
         """
         try:
             self._take(saved)
-            self.good, self.rollbacks = saved["good"], saved["rollbacks"]
+            self.good, self.rollbacks, self.compiled = saved["good"], saved["rollbacks"], saved["compiled"]
         except (KeyError, RuntimeError) as error:
             raise ValueError(
                 f"the saved state is that of another model or version: {' '.join(str(error).split())}"
@@ -85,9 +87,9 @@ class TrainState:
 
     def _present(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
+            "model": whole(self.model.state_dict()),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": whole(self.optimizer.state_dict()),
             "scaler": self.scaler.state_dict(),
             "tally": self.tally.state_dict(),
             "skipped": self.guard.in_a_row.cpu(),
@@ -98,9 +100,9 @@ class TrainState:
         }
 
     def _take(self, saved: dict[str, Any]) -> None:
-        self.model.load_state_dict(saved["model"])
+        self.model.load_state_dict(parted_weights(saved["model"], self.model))
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(parted_numbers(saved["optimizer"], self.optimizer))
         self.scaler.load_state_dict(saved["scaler"])
         self.guard = Guard(saved["skipped"])
         self.fitting = saved["fitting"]

@@ -1,8 +1,9 @@
 """Many runs under one name: sweep=cross_validation trains every fold of train and val; sweep=search looks for settings.
 
-sweep=lr_range looks for a rate to begin with. Takes the data that build_features has packed. Writes
-models/sweeps/<name>-<fingerprint>: the results and, of many runs, a folder for each. The same command goes on where it
-was stopped, and runs nothing twice.
+sweep=lr_range looks for a rate to begin with, sweep=learning_curve trains on shares of train, and presets such as
+sweep=intel_scenes compare named variants. Takes the data that build_features has packed. Writes
+models/sweeps/<name>-<fingerprint>: the results and, of many runs, a folder for each. The same command goes on where
+it was stopped, and runs nothing twice.
 """
 
 from collections.abc import Callable
@@ -11,13 +12,17 @@ from src.choices import bound, pick
 from src.cli import run_verb
 from src.config import Config
 from src.models.cross_validation import cross_validation
+from src.models.learning_curve import learning_curve
 from src.models.lr_range import lr_range
 from src.models.search import search
+from src.models.variants import variants
 
 SWEEPS: dict[str, Callable[..., None]] = {
     "cross_validation": cross_validation,
+    "learning_curve": learning_curve,
     "lr_range": lr_range,
     "search": search,
+    "variants": variants,
 }
 """Each takes the configuration, and as keyword-only arguments what may stand in `sweep.options`."""
 

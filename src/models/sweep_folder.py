@@ -33,7 +33,9 @@ PATHS = (
     "data.overrides",
     "model.pretrained_path",
     "train.init_from",
+    "train.distillation.teacher",
     "features.embeddings.pretrained_path",
+    "run.mlflow.store",
 )
 
 
@@ -90,7 +92,9 @@ def changed_tree(cfg: Config, values: Mapping[str, Any]) -> dict[str, Any]:
 def absolute_paths(cfg: Config) -> dict[str, str]:
     """Values that name the same files from any working folder, by dotted key."""
     given = flat(as_tree(cfg))
-    return {key: str(Path(given[key]).expanduser().absolute()) for key in PATHS if given[key] is not None}
+    paths = {key: str(given[key]) for key in PATHS if given.get(key) is not None}
+    # the address of a server is the same from anywhere
+    return {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if "://" not in path}
 
 
 def is_trained(run: RunFolder) -> bool:

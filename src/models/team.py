@@ -22,6 +22,7 @@ from src.features.devices import resolve_device
 from src.features.draws import uniform
 from src.models.launch import RENDEZVOUS_VARIABLE
 from src.models.meeting import meet
+from src.models.sharding import is_sharded, shard
 from src.models.signals import EXIT_PEER_LOST, StopFlag
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Team(Protocol):
     def sum(self, values: Tensor) -> Tensor:
         """Sums over the processes. A meeting."""
 
-    def spread(self, model: nn.Module, *, sync_bn: bool) -> tuple[nn.Module, nn.Module]:
+    def spread(self, model: nn.Module, *, sync_bn: bool, sharded: bool) -> tuple[nn.Module, nn.Module]:
         """The model to keep, and the view of it whose gradients are the team's. A meeting."""
 
     def view(self, model: nn.Module) -> nn.Module:
@@ -103,8 +104,17 @@ class Alone:
         """The values themselves."""
         return values
 
-    def spread(self, model: nn.Module, *, sync_bn: bool) -> tuple[nn.Module, nn.Module]:
-        """The model, twice."""
+    def spread(self, model: nn.Module, *, sync_bn: bool, sharded: bool) -> tuple[nn.Module, nn.Module]:
+        """The model, twice.
+
+        Raises:
+            ValueError: `sharded`.
+        """
+        if sharded:
+            raise ValueError(
+                "run.sharding=fsdp parts the weights over several processes, and this is one alone; set "
+                "run.devices=2 or more, start it by torchrun or run=slurm, or set run.sharding=none"
+            )
         return model, model
 
     def view(self, model: nn.Module) -> nn.Module:
@@ -163,12 +173,14 @@ class Together:
         dist.all_reduce(total)
         return total
 
-    def spread(self, model: nn.Module, *, sync_bn: bool) -> tuple[nn.Module, nn.Module]:
+    def spread(self, model: nn.Module, *, sync_bn: bool, sharded: bool) -> tuple[nn.Module, nn.Module]:
         """The model, with batch norm over the whole batch if `sync_bn`, and its data-parallel view.
 
         Raises:
-            ValueError: `sync_bn` without GPUs.
+            ValueError: `sync_bn` without GPUs, or a network that cannot be `sharded`.
         """
+        if sharded:
+            return (parted := shard(model, self.device)), parted
         if sync_bn and self.device.type != "cuda":
             raise ValueError(
                 f"train.sync_bn=true needs GPUs, and run.device is {self.device.type}, where torch cannot do it; "
@@ -187,6 +199,9 @@ class Together:
 
     def gathering(self, forward: nn.Module, *, last: bool) -> AbstractContextManager[object]:
         """A context in which gradients are added up over the processes only in the `last` pass of a step."""
+        if is_sharded(forward):
+            assert last, "passes are as many on each process"
+            return nullcontext()
         assert isinstance(forward, DistributedDataParallel), "made by `spread`"
         return nullcontext() if last else forward.no_sync()
 

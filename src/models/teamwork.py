@@ -9,6 +9,7 @@ from src.config import Config
 from src.features.packed import PackedSplit
 from src.models.loop import Hooks, Metrics, fit
 from src.models.recipe import Recipe
+from src.models.sharding import whole
 from src.models.signals import STOPPING, StopFlag
 from src.models.state import TrainState
 from src.models.tally import Tally
@@ -57,18 +58,30 @@ class Follower:
         hooks = Hooks(self._save_if_due, self._keep_epoch)
         stopped = fit(self.state, self.recipe, splits=self.splits, hooks=hooks, stop=stop)
         if stopped in STOPPING:
-            self.state.tally.whole(self.recipe.team)
+            whole_state(self.state, self.recipe.team)
+            self._give_weights()
         else:
             whole_peak_mib(self.recipe)
         return stopped
 
     def _keep_epoch(self, state: TrainState, metrics: Metrics, best: bool) -> None:  # noqa: FBT001 - a callback's fact
+        for _ in checkpoints_of(best=best):
+            self._give_weights()
         self._save_if_due(state)
+
+    def _give_weights(self) -> None:
+        """This process's slices, to the one that writes a checkpoint."""
+        whole(self.state.average.model.state_dict())
 
     def _save_if_due(self, state: TrainState) -> None:
         if self.saves.due():
-            state.tally.whole(self.recipe.team)
+            whole_state(state, self.recipe.team)
             self.saves.done()
+
+
+def checkpoints_of(*, best: bool) -> tuple[str, ...]:
+    """Which checkpoints are written after an epoch, in their order."""
+    return ("best", "last") if best else ("last",)
 
 
 def whole_state(state: TrainState, team: Team) -> dict[str, Any]:

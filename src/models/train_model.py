@@ -11,7 +11,8 @@ def train_model(cfg: Config) -> None:
     """Write `<run folder>/train`: checkpoints, metrics of each epoch and the record of the run.
 
     What is cheap and can fail comes first: the model, the optimiser and the run folder before any pixel is read. With
-    `run.devices` it starts that many processes of itself, of which the first writes; torchrun may start them too.
+    `run.devices` it starts that many processes of itself, of which the first writes; torchrun may start them too. With
+    `run.slurm` it is submitted as a job.
 
     Raises:
         ValueError: settings that cannot be met, absent or other data, a loss that is no longer finite, a process of
@@ -19,6 +20,11 @@ def train_model(cfg: Config) -> None:
         SystemExit: after Ctrl-C (130), or SIGTERM and SIGUSR1 (75: run the same command again), once the state is
             saved.
     """
+    if cfg.run.slurm is not None:
+        from src.models.slurm import submit
+
+        submit("src.models.train_model", cfg, cfg.run.slurm)
+        return
     if cfg.model.name == LINEAR_PROBE:
         from src.models.probing import train_probe
 

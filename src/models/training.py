@@ -10,21 +10,25 @@ from typing import Any
 
 from src.artifacts import RunRecord
 from src.config import Config, as_tree
+from src.energy import Meter
 from src.features.augment_preview import preview
 from src.features.backbones import num_params
 from src.features.loader import steps_per_epoch
+from src.features.origin import weights_origin
 from src.features.packed import PackedSplit
 from src.files import write_atomically
 from src.logs import environment, git_state
 from src.metrics_log import write_metrics
 from src.models import checkpoint
+from src.models.calibrating import calibrate_checkpoints
 from src.models.checkpoint import ModelFacts
 from src.models.loop import Hooks, Metrics, fit
 from src.models.recipe import Recipe
 from src.models.run_folder import Claim
+from src.models.runtime import gpus_in_use
 from src.models.signals import STOPPING, StopFlag
 from src.models.state import TrainState
-from src.models.teamwork import SaveClock, whole_peak_mib, whole_state
+from src.models.teamwork import SaveClock, checkpoints_of, whole_peak_mib, whole_state
 from src.models.waiting import advice
 from src.tracking import Trackers, open_trackers
 from src.wording import counted
@@ -52,6 +56,7 @@ class Training:
         self.folder = self.claim.folder
         self.began = time.perf_counter()
         self.saves = SaveClock(self.recipe.team, self.cfg.train.save_every_s)
+        self.meter = Meter(gpus=gpus_in_use(self.recipe.runtime.device, self.recipe.team.world))
         if self.claim.state is not None:
             self._go_on(self.claim.state)
 
@@ -71,7 +76,10 @@ class Training:
                 return stopped
             peak_mib = whole_peak_mib(self.recipe)
             trackers.summary({f"{key}_best": value for key, value in self.state.best.items() if key != "epoch"})
+            trackers.keep(self.folder.checkpoint("best"))
         write_curves(self.folder.curves, self.rows)
+        place, val = self.recipe.runtime, self.splits.get("val")
+        calibrate_checkpoints(self.folder, val, place.device, batch_size=self.recipe.eval_batch_size)
         self._record(stopped, peak_mib).save(self.folder.train)
         if "val/acc" in self.state.best:
             log.info("best val/acc %.4f in epoch %d", self.state.best["val/acc"], self.state.best["epoch"])
@@ -89,10 +97,11 @@ class Training:
 
     def _keep_epoch(self, trackers: Trackers, state: TrainState, metrics: Metrics, best: bool) -> None:  # noqa: FBT001 - a callback's fact
         self.rows.append(metrics)
+        self.meter.read()
         trackers.log(metrics, step=state.step)
         log.info("%s", epoch_line(metrics, self.recipe.epochs, best=best))
         self._advise(metrics["train/wait_share"])
-        for which in ("best", "last") if best else ("last",):
+        for which in checkpoints_of(best=best):
             self._save_weights(which, metrics)
         self._save_if_due(state)
 
@@ -125,6 +134,7 @@ class Training:
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         self.state.load_state_dict(saved["state"])
+        self.meter.miss("the run was gone on with, and what it took before is not known")
         self.rows, self.seconds = saved["rows"], saved["seconds"]
         for which in ("best", "last"):
             checkpoint.unpack(self.folder.checkpoint(which), saved[which])
@@ -162,7 +172,13 @@ class Training:
             images_per_s=round(rates[len(rates) // 2], 1) if rates else 0.0,
             peak_mib=round(peak_mib, 1),
             stopped=stopped,
-            facts={"rollbacks": self.state.rollbacks},
+            facts={
+                "rollbacks": self.state.rollbacks,
+                "teacher_sha256": self.recipe.teaching.digest,
+                "compiled": bool(self.state.compiled),
+                "weights": weights_origin(self.cfg.model, init_from=self.cfg.train.init_from),
+                "energy": self.meter.record(),
+            },
         )
 
 

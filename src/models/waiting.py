@@ -34,7 +34,7 @@ def advice(share: float, *, most: float, batch_size: int, side: int) -> str:
         return ""
     mib = batch_size * side * side * 3 / 2**20
     return (
-        f"training waits for data {share:.0%} of the time (run.max_wait_share={most:g}): reading the {mib:.1f} MiB of "
+        f"training waits for data {share:.0%} of the time (run.max_wait_share={most:g}): reading the {mib:.3g} MiB of "
         f"a batch takes longer than training on it; try a smaller features.size (the packed side is {side} px), a "
         "faster disk under data/processed, or, on a CPU, a core left to the reader: run.workers=<cores - 1>"
     )

@@ -15,6 +15,7 @@ from src.features.packed import PackedSplit
 from src.files import read_json
 from src.layout import DATASET_DIR, PACKED_DIR, RunFolder
 from src.metrics import confusion
+from src.visualization.extras import Extras, read_extras
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ class Evidence:
     """Everything that a figure or a page may show; figures are pure functions of it.
 
     `curves` has a row per epoch with the columns of `metrics.jsonl`; `metrics` is keyed by split; `augmented` is a PNG
-    file, None where the run has none.
+    file, None where the run has none; `calibration` is that of the checkpoint that made the predictions, empty where it
+    has none; `extras` is what else predict_model left.
     """
 
     run: str
@@ -37,16 +39,16 @@ class Evidence:
     packed: dict[str, PackedSplit]
     predictions: dict[str, Predictions]
     augmented: bytes | None
+    calibration: dict[str, Any]
+    extras: Extras
     settings: ReportConfig
 
     @property
     def scored(self) -> Predictions | None:
-        """The predictions that the result is told by: of test, else of val, else of any labelled split, else None."""
+        """The predictions that the result is told by: of test, else of val, else of any labelled split but train."""
         labelled = [name for name, split in self.predictions.items() if name in self.metrics and has_labels(split)]
-        for name in ("test", "val", *sorted(labelled)):
-            if name in labelled:
-                return self.predictions[name]
-        return None
+        first = [name for name in ("test", "val", *sorted(labelled)) if name in labelled and name != "train"]
+        return self.predictions[first[0]] if first else None
 
     @property
     def scores(self) -> dict[str, Any] | None:
@@ -77,8 +79,8 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """An image that got another class than its label; `prob` is of the predicted class, `label_prob` of the label."""
+class Answer:
+    """An image and its prediction; `prob` is of the predicted class, `label_prob` of the label."""
 
     id: str
     label: str
@@ -98,20 +100,33 @@ def confusion_of(predictions: Predictions) -> np.ndarray:
     return confusion(predictions.labels[known], predictions.preds[known], len(predictions.class_names))
 
 
-def mistakes_of(predictions: Predictions) -> list[Mistake]:
+def mistakes_of(predictions: Predictions) -> list[Answer]:
     """All wrongly predicted images, the most confident first."""
+    wrong = np.flatnonzero((predictions.labels >= 0) & (predictions.labels != predictions.preds))
+    return _answers(predictions, wrong[np.argsort(-_confidence(predictions)[wrong], kind="stable")])
+
+
+def unsure_hits_of(predictions: Predictions, most: int) -> list[Answer]:
+    """Up to `most` rightly predicted images, the least confident first."""
+    right = np.flatnonzero(predictions.labels == predictions.preds)
+    return _answers(predictions, right[np.argsort(_confidence(predictions)[right], kind="stable")][:most])
+
+
+def _confidence(predictions: Predictions) -> np.ndarray:
+    return predictions.probs[np.arange(len(predictions.ids)), predictions.preds]
+
+
+def _answers(predictions: Predictions, rows: np.ndarray) -> list[Answer]:
     labels, preds, names = predictions.labels, predictions.preds, predictions.class_names
-    wrong = np.flatnonzero((labels >= 0) & (labels != preds))
-    order = wrong[np.argsort(-predictions.probs[wrong, preds[wrong]], kind="stable")]
     return [
-        Mistake(
+        Answer(
             id=predictions.ids[row],
             label=names[labels[row]],
             pred=names[preds[row]],
             prob=float(predictions.probs[row, preds[row]]),
             label_prob=float(predictions.probs[row, labels[row]]),
         )
-        for row in order
+        for row in rows
     ]
 
 
@@ -129,6 +144,7 @@ def gather(run: RunFolder, settings: ReportConfig) -> Evidence:
         )
     if not run.path.is_dir():
         raise ValueError(f"{run.path} does not exist; run train_model first, or name a run with run_dir=<folder>")
+    predictions = read_predictions(run.predictions)
     evidence = Evidence(
         run=run.name,
         record=RunRecord.load(run.train),
@@ -138,8 +154,10 @@ def gather(run: RunFolder, settings: ReportConfig) -> Evidence:
         summary=read_json(DATASET_DIR / "summary.json", made_by="make_dataset"),
         quarantine=read_quarantine(DATASET_DIR / "quarantine.csv"),
         packed=packed,
-        predictions=read_predictions(run.predictions),
+        predictions=predictions,
         augmented=run.augmented.read_bytes() if run.augmented.exists() else None,
+        calibration=read_calibration(run, next(iter(predictions.values())).checkpoint),
+        extras=read_extras(run.predictions),
         settings=settings,
     )
     if evidence.other_data:
@@ -151,6 +169,17 @@ def gather(run: RunFolder, settings: ReportConfig) -> Evidence:
             manifest.digest(),
         )
     return evidence
+
+
+def read_calibration(run: RunFolder, checkpoint: str) -> dict[str, Any]:
+    """What `model.json` says of calibration for the weights of that hash; empty where they are no more, or say none."""
+    for which in ("best", "last"):
+        path = run.checkpoint(which) / "model.json"
+        facts = read_json(path, made_by="train_model") if path.exists() else {}
+        if facts.get("sha256") == checkpoint:
+            found: dict[str, Any] = facts.get("calibration", {})
+            return found
+    return {}
 
 
 def read_predictions(folder: Path) -> dict[str, Predictions]:

@@ -13,11 +13,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from src.visualization.cases import embedding_map
 from src.visualization.confusions import confusion_matrix
 from src.visualization.evidence import Evidence, mistakes_of
 from src.visualization.galleries import SAMPLE_SEED, class_samples, is_sharp
 from src.visualization.labels import shortened
 from src.visualization.theme import SPLIT_COLOURS, Theme
+from src.visualization.trust import abstention, calibration
 from src.wording import counted, percent
 
 Draw = Callable[[Evidence, Theme], Figure]
@@ -239,6 +241,9 @@ FIGURES: dict[str, Draw] = {
     "class_counts": class_counts,
     "training_curves": training_curves,
     "confusion_matrix": confusion_matrix,
+    "calibration": calibration,
+    "abstention": abstention,
+    "embedding_map": embedding_map,
     "mistakes": mistakes,
 }
 
@@ -247,4 +252,7 @@ PANELS: dict[str, Draw] = {
     "accuracy": accuracy_curve,
     "learning_rate": learning_rate_curve,
     "confusion_matrix": confusion_matrix,
+    "calibration": calibration,
+    "abstention": abstention,
+    "embedding_map": embedding_map,
 }

@@ -9,16 +9,19 @@ from markupsafe import Markup
 
 from src.artifacts import Predictions
 from src.trees import flat
-from src.visualization import labels
+from src.visualization import labels, results
+from src.visualization.cases import cases_shown
 from src.visualization.confusions import confused_pairs
-from src.visualization.evidence import Evidence, confusion_of, mistakes_of
+from src.visualization.evidence import Answer, Evidence, confusion_of, mistakes_of, unsure_hits_of
 from src.visualization.figures import PANELS
 from src.visualization.galleries import SAMPLE_SEED, class_samples, data_uri, data_uris, is_sharp, sheet_uri
 from src.visualization.pages import class_rows, left_out, render
 from src.visualization.rendering import svg
+from src.visualization.robustness import robustness
 from src.wording import counted
 
 MOST_PAIRS = 8
+MOST_CASES = 12
 MOST_DIFF_CHARACTERS = 20_000
 
 MACHINE_KEYS = {"platform": "Platform", "cpus": "CPU cores"}
@@ -30,6 +33,9 @@ PANEL_LABELS = {
     "accuracy": "Training and validation accuracy by epoch",
     "learning_rate": "Learning rate by epoch",
     "confusion_matrix": "Confusion matrix: labels in rows, predictions in columns; the table below has the figures",
+    "calibration": "Accuracy by confidence, and how many images have it",
+    "embedding_map": "Images laid on a plane by the features of the network; wrong answers stand out",
+    "abstention": "Share of wrong answers by share of images answered",
 }
 
 
@@ -47,7 +53,13 @@ def page(evidence: Evidence, *, written: datetime) -> str:
         best_epoch=evidence.best_epoch,
         augmented=None if evidence.augmented is None else sheet_uri(evidence.augmented),
         result=_result(evidence),
+        figures=results.figure_table(evidence),
+        trust={"calibration": results.calibration_text(evidence), "abstention": results.abstention_text(evidence)},
         mistakes=_mistakes(evidence),
+        unsure=_unsure_hits(evidence),
+        why=cases_shown(evidence, MOST_CASES),
+        robust=robustness(evidence),
+        has_map=not evidence.extras.places.empty,
         samples=_samples(evidence),
         data=_data(evidence),
         config=_sections(evidence.record.config),
@@ -66,12 +78,13 @@ def _result(evidence: Evidence) -> dict[str, Any] | None:
     return {
         **scores,
         "split": scored.split,
-        "interval": labels.wilson_interval(scores["acc"], scores["num_images"]),
+        "intervals": {name: results.interval_text(scores, name) for name in results.ROWS},
+        "level": results.level_text(scores),
+        "wilson": labels.wilson_interval(scores["acc"], scores["num_images"]),
         "num_mistakes": int(counts.sum() - np.trace(counts)),
         "even_loss": float(np.log(len(names))),
         "largest_share": counts.sum(axis=1).max() / counts.sum(),
         "pairs": pairs,
-        "others": {split: found for split, found in evidence.metrics.items() if split != scored.split},
     }
 
 
@@ -81,10 +94,19 @@ def _mistakes(evidence: Evidence) -> dict[str, Any] | None:
     if scored is None:
         return None
     wrong = mistakes_of(scored)
-    shown = wrong[: evidence.settings.num_mistakes]
-    pixels = evidence.pixels(scored.split, [mistake.id for mistake in shown])
+    return {"total": len(wrong)} | _gallery(evidence, scored, wrong[: evidence.settings.num_mistakes])
+
+
+def _unsure_hits(evidence: Evidence) -> dict[str, Any] | None:
+    """The least confident right answers with their pictures; None where no image had a label."""
+    scored = evidence.scored
+    return None if scored is None else _gallery(evidence, scored, unsure_hits_of(scored, evidence.settings.num_hits))
+
+
+def _gallery(evidence: Evidence, scored: Predictions, shown: list[Answer]) -> dict[str, Any]:
+    pixels = evidence.pixels(scored.split, [answer.id for answer in shown])
     pictures = [None if image is None else data_uri(image) for image in pixels]
-    return {"total": len(wrong), "shown": list(zip(shown, pictures, strict=True)), "sharp": _sharp(evidence, scored)}
+    return {"shown": list(zip(shown, pictures, strict=True)), "sharp": _sharp(evidence, scored)}
 
 
 def _sharp(evidence: Evidence, scored: Predictions) -> bool:
@@ -157,9 +179,20 @@ def _provenance(evidence: Evidence, written: datetime) -> dict[str, Any]:
         "commit": record.git.get("commit", ""),
         "diff": diff[:MOST_DIFF_CHARACTERS],
         "diff_left_out": max(0, len(diff) - MOST_DIFF_CHARACTERS),
+        "energy": _energy(record.facts.get("energy", {})),
         "checkpoint": scored.checkpoint if scored is not None else "",
         "machine": machine,
         "versions": {key: value for key, value in record.environment.items() if key not in MACHINE_KEYS},
         "stopped": STOPPED.get(record.stopped, f"by {record.stopped}"),
         "written": written.strftime("%Y-%m-%d %H:%M"),
     }
+
+
+def _energy(found: Mapping[str, Any]) -> str:
+    """What training took, by the counters that could be read, and why the others could not."""
+    if not found:
+        return "not recorded"
+    names = {"cpu_wh": "processors", "gpu_wh": "GPUs"}
+    known = [f"{name} {found[key]:,.2f} Wh" for key, name in names.items() if found.get(key) is not None]
+    reasons = dict.fromkeys(found.get("reasons", {}).values())
+    return ", ".join(known) or f"not readable: {'; '.join(reasons)}"

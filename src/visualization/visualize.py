@@ -1,5 +1,7 @@
 """Draw the figures of a run and write its page: artifacts -> reports/figures/<run>/*.png and reports/<run>/index.html.
 
+Beside them `<run folder>/MODEL_CARD.md`, in which what people wrote is kept.
+
 The run is models/pipeline, or the folder in run_dir=<folder>; it needs the data it was trained on, its training record
 and its predictions (make_dataset, build_features, train_model, predict_model).
 """
@@ -19,20 +21,28 @@ log = logging.getLogger(__name__)
 
 
 def visualize(cfg: Config) -> None:
-    """Write the figures and the page of one run; the old ones stay whole until all the new ones are drawn."""
+    """Write figures, page and model card of one run; the old ones stay whole until all the new ones are drawn.
+
+    The views that `run.trackers` names get figures, tables and final metrics too.
+    """
     from src.visualization.evidence import gather
     from src.visualization.figures import FIGURES
+    from src.visualization.model_card import model_card, notes_of
+    from src.visualization.publishing import publish
     from src.visualization.rendering import png
     from src.visualization.report import page
 
     run = run_folder(cfg.run_dir)
     evidence = gather(run, cfg.report)
     html = page(evidence, written=datetime.now())
+    card = model_card(evidence, kept=notes_of(run.card))
     figures = {f"{name}.png": png(draw, evidence) for name, draw in FIGURES.items()}
     replace_files(run.figures, figures)
     index = run.report / "index.html"
     write_atomically(index, html.encode("utf-8"))
-    log.info("%d figures in %s, page: %s", len(figures), run.figures, index)
+    write_atomically(run.card, card.encode("utf-8"))
+    log.info("%d figures in %s, page: %s, model card: %s", len(figures), run.figures, index, run.card)
+    publish(cfg.run, run, evidence, figures)
 
 
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:

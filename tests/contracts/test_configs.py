@@ -16,6 +16,7 @@ NEEDS = {
     ("model", "timm"): {"model.name": "resnet18"},
     ("model", "linear_probe"): WEIGHTS,
     ("features", "embeddings"): WEIGHTS,
+    ("train", "distillation"): {"train.distillation.teacher": "models/runs/teacher"},
 } | {
     ("experiment", path.stem): {"data.path": "images.zip"}
     for path in (CONFIG_DIR / "experiment").glob("*.yaml")

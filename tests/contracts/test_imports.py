@@ -25,6 +25,7 @@ THROUGH_PARAMS = {
     "config",
     "config_compare",
     "config_data",
+    "config_predict",
     "config_training",
     "contradictions",
     "schema",
@@ -33,9 +34,11 @@ THROUGH_PARAMS = {
     "metrics_log",
     "pipeline",
     "selection",
+    "trackers",
     "tracking",
     "trees",
     "validation",
+    "wandb_mode",
 }
 # what a person installs to work on the project, or what comes with a package that is declared
 NOT_DECLARED = {"src", "setuptools"}

@@ -100,7 +100,7 @@ def test_most_of_the_flipped_labels_come_first():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_suspects_scores_and_joint_are_those_of_cleanlab(seed):
-    pytest.importorskip("cleanlab", reason="cleanlab is an extra: make requirements EXTRAS=labels")
+    pytest.importorskip("cleanlab", reason="cleanlab is an extra: make requirements")
     labels, probs, flipped = noisy(seed, num_classes=3 + seed)
     ours, theirs = judge(labels, probs), judge_by_cleanlab(labels, probs)
     both = (ours.is_suspect & theirs.is_suspect).sum()
@@ -115,5 +115,5 @@ def test_suspects_scores_and_joint_are_those_of_cleanlab(seed):
 def test_a_missing_cleanlab_is_answered_with_its_install_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setitem(sys.modules, "cleanlab.count", None)
-    with pytest.raises(ImportError, match=r"labels.method=cleanlab .* make requirements EXTRAS=labels"):
+    with pytest.raises(ImportError, match=r"labels.method=cleanlab .* make requirements"):
         METHODS["cleanlab"](LABELS, PROBS)

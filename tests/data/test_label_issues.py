@@ -99,7 +99,7 @@ def test_right_labels_leave_an_empty_list_that_can_be_read(cfg):
 
 
 def test_cleanlab_finds_the_same_suspects(cfg):
-    pytest.importorskip("cleanlab", reason="cleanlab is an extra: make requirements EXTRAS=labels")
+    pytest.importorskip("cleanlab", reason="cleanlab is an extra: make requirements")
     written(drawn())
     label_issues(replace(cfg, labels=replace(cfg.labels, method="cleanlab")))
     table, facts = read_suspects(LABEL_ISSUES_DIR)

@@ -24,7 +24,7 @@ def optimizer(name: str, **options):
 
 def settings(**changes) -> OptimizerConfig:
     values = {"name": "sgd", "lr": 0.01, "weight_decay": 0.1, "head_scale": 1.0, "layer_decay": None, "lookahead": None}
-    return OptimizerConfig(**(values | {"options": {}} | changes))
+    return OptimizerConfig(**(values | {"options": {}, "decay_norms": False} | changes))
 
 
 def preset(name: str, **changes) -> OptimizerConfig:
@@ -188,6 +188,12 @@ def test_biases_and_norms_are_not_decayed():
     decay = {id(p): group["weight_decay"] for group in opt.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert decay[id(parameter)] == (0.1 if parameter.ndim > 1 else 0.0), name
+
+
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+def test_biases_and_norms_are_decayed_where_that_is_asked_for(layer_decay):
+    groups_of = parameter_groups(net(), settings(decay_norms=True, layer_decay=layer_decay))
+    assert {group["weight_decay"] for group in groups_of} == {0.1}
 
 
 def test_options_reach_the_optimizer():

@@ -1,6 +1,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +42,52 @@ def write_test_images(folder: Path) -> list[str]:
     return [f"{index:03d}.png" for index in range(len(split))]
 
 
-def test_every_split_but_train_is_scored_and_the_metrics_are_those_of_its_predictions(trained, config):
+def test_every_split_is_scored_and_the_metrics_are_those_of_its_predictions(trained, config):
     predict_model(config(RUN))
     found = json.loads(trained.metrics.read_text())
-    assert list(found) == ["val", "test"]
+    assert list(found) == ["train", "val", "test"]
     predictions = Predictions.load(trained.predictions / "test.parquet")
     assert len(predictions.ids) == 31
     assert found["test"]["acc"] == pytest.approx((predictions.preds == predictions.labels).mean())
     assert found["test"]["acc"] > 0.9
     rows = pd.read_csv(trained.predictions / "confusion.csv")
     assert (rows["actual"] == rows["predicted"]).mean() == pytest.approx(found["test"]["acc"])
+
+
+def test_train_is_scored_without_augmentation_unless_it_is_not_wanted(trained, config):
+    predict_model(config(RUN))
+    found = json.loads(trained.metrics.read_text())
+    scored = Predictions.load(trained.predictions / "train.parquet")
+    assert found["train"]["acc"] == pytest.approx((scored.preds == scored.labels).mean())
+    assert found["test"]["gap"]["acc"] == pytest.approx(found["train"]["acc"] - found["test"]["acc"])
+    predict_model(config(RUN, "predict.score_train=false"))
+    found = json.loads(trained.metrics.read_text())
+    assert list(found) == ["val", "test"]
+    assert "gap" not in found["test"]
+
+
+def test_tables_of_the_test_split_are_those_of_its_predictions(trained, config):
+    spoilt = checkpoint.load_facts(trained.checkpoint("best"))
+    write_json(trained.checkpoint("best") / "model.json", asdict(spoilt) | {"calibration": {"temperature": 2.0}})
+    predict_model(config(RUN))
+    found = json.loads(trained.metrics.read_text())["test"]
+    table = pd.read_csv(trained.predictions / "reliability.csv")
+    for kind, ece in (("plain", found["ece"]), ("calibrated", found["calibrated"]["ece"])):
+        rows = table[table["probs"] == kind]
+        assert rows["num_images"].sum() == 31
+        assert (rows["num_images"] * (rows["confidence"] - rows["acc"]).abs()).sum() / 31 == pytest.approx(ece)
+    risks = pd.read_csv(trained.predictions / "risk_coverage.csv")
+    assert risks["coverage"].iloc[-1] == 1
+    assert risks["risk"].iloc[-1] == pytest.approx(1 - found["acc"])
+
+
+def test_a_test_split_without_labels_leaves_empty_tables(trained, config):
+    labels = PACKED_DIR / "test" / "labels.npy"
+    np.save(labels, np.full_like(np.load(labels), -1))
+    predict_model(config(RUN))
+    assert list(json.loads(trained.metrics.read_text())) == ["train", "val"]
+    for name in ("confusion", "reliability", "risk_coverage"):
+        assert len(pd.read_csv(trained.predictions / f"{name}.csv")) == 0
 
 
 def test_packed_and_raw_images_give_the_same_probabilities(trained, config):
@@ -127,5 +164,5 @@ def test_a_split_without_labels_is_predicted_but_not_scored(trained, config):
     labels = PACKED_DIR / "val" / "labels.npy"
     np.save(labels, np.full_like(np.load(labels), -1))
     predict_model(config(RUN))
-    assert list(json.loads(trained.metrics.read_text())) == ["test"]
+    assert list(json.loads(trained.metrics.read_text())) == ["train", "test"]
     assert len(Predictions.load(trained.predictions / "val.parquet").ids) == 30

@@ -7,6 +7,7 @@ import pytest
 
 from src import pipeline
 from src.models.sweep import SWEEPS, sweep
+from src.models.sweep_folder import absolute_paths
 from src.selection import groups
 from tests.project import ROOT
 
@@ -53,7 +54,7 @@ def test_a_sweep_is_not_kept_in_the_params_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'a sweep is no stage .* run: make sweep ARGS="sweep=cross_validation"'):
         pipeline.select(["sweep=cross_validation", "model=baseline_cnn"], Path("params.yaml"))
     with pytest.raises(
-        ValueError, match=r'which sweep\? make sweep ARGS="sweep=<augmentations\|backbones\|cross_validation'
+        ValueError, match=r'which sweep\? make sweep ARGS="sweep=<animals_convnextv2\|augmentations\|backbones'
     ):
         pipeline.sweep(["model=baseline_cnn"])
     assert Path("params.yaml").read_bytes() == before
@@ -71,3 +72,9 @@ def test_make_sweep_takes_what_params_selects_and_leaves_it_as_it_is(digits_proj
     assert json.loads((folder / "summary.json").read_text())["finished"] == 2
     said = digits_project.make("sweep", f"{folds} data.seed=3", ok=False)
     assert "was made with data.seed=0, not with data.seed=3" in said
+
+
+def test_a_store_of_mlflow_is_the_same_from_any_folder(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_paths(config())["run.mlflow.store"] == str(tmp_path / "models/mlflow.db")
+    assert "run.mlflow.store" not in absolute_paths(config("run.mlflow.store='http://127.0.0.1:5000'"))

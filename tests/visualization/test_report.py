@@ -78,7 +78,7 @@ def test_page_tells_where_the_result_comes_from(read):
 def test_galleries_are_images_with_words_for_those_who_do_not_see_them(read, cfg):
     _, parsed = read()
     images = parsed.found("img")
-    assert len(images) == 3 * cfg.report.samples_per_class + cfg.report.num_mistakes
+    assert len(images) == 3 * cfg.report.samples_per_class + cfg.report.num_mistakes + cfg.report.num_hits
     assert all(image["alt"] and image["class"] == "sharp" for image in images)
     surest = mistakes_of(gather(RUN, cfg.report).scored)[0]
     assert images[0]["alt"] == f"An image of {surest.label}, taken for {surest.pred}"
@@ -123,7 +123,7 @@ def test_page_of_a_run_without_val_split_has_no_val_curve(read):
 
 def test_figures_of_a_class_without_test_images_are_left_open(read):
     _, parsed = read(without_test_images=("cross",))
-    assert "cross – – – 0" in parsed.text
+    assert "cross – – – – – 0" in parsed.text
 
 
 def test_no_mistake_is_told_in_words(read):

@@ -6,13 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.visualization.comparing.comparison import Comparison, Row
+from src.visualization.figures import split_colour
 from src.visualization.labels import shortened
 from src.visualization.theme import Theme
 
 Draw = Callable[[Comparison, Theme], Figure]
 
 MOST_CHARACTERS = 34
+SHARE = "train.share"
 DECADE = 10
+NEAR = (0.3, 0.08)
+"""Shares of a figure's width and height within which two names would lie over one another."""
 
 
 def accuracies(comparison: Comparison, theme: Theme) -> Figure:
@@ -43,6 +47,34 @@ def accuracies(comparison: Comparison, theme: Theme) -> Figure:
 def by_latency(comparison: Comparison, theme: Theme) -> Figure:
     """Accuracy against the time of one image; the line joins settings that no other one beats in both."""
     return _against(comparison, theme, lambda row: row.latency_ms, what="inference of one image, ms")
+
+
+def by_share(comparison: Comparison, theme: Theme) -> Figure:
+    """Accuracy against the share of the training images that was used, with intervals: the learning curve."""
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    lines: dict[str, list[tuple[float, Row]]] = {}
+    for row in comparison.rows:
+        others = {key: value for key, value in row.group.settings.items() if key != SHARE}
+        lines.setdefault(str(others), []).append((float(row.group.settings[SHARE]), row))
+    for number, points in enumerate(lines.values()):
+        points.sort(key=lambda point: point[0])
+        colour = split_colour(theme, number)
+        accs = [row.acc for _, row in points]
+        label = points[-1][1].name
+        axes.plot([share for share, _ in points], accs, "o-", color=colour, markersize=5, label=label)
+        for share, row in points:
+            axes.plot([share, share], row.interval, color=colour, linewidth=1.4, alpha=0.7)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted({share for points in lines.values() for share, _ in points}))
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(_percents)
+    axes.yaxis.set_major_formatter(_percents)
+    if len(lines) > 1:
+        axes.legend(loc="lower right")
+    axes.set(xlabel="share of the training images", title=f"Accuracy on {comparison.answers.split} by training images")
+    axes.grid(visible=True)
+    return figure
 
 
 def by_training(comparison: Comparison, theme: Theme) -> Figure:
@@ -76,18 +108,22 @@ def _against(comparison: Comparison, theme: Theme, cost: Callable[[Row], float |
 
 
 def _name(axes: Axes, known: list[tuple[float, Row]], theme: Theme) -> None:
-    """Names above the points, towards the middle, so that none leaves the figure."""
-    values = sorted(value for value, _ in known)
-    middle = values[len(values) // 2]
-    for value, row in known:
-        is_right = value > middle and len(known) > 1
+    """Names by the points, towards the middle, so that none leaves the figure; below where one above is near."""
+    axes.autoscale_view()
+    place = axes.transData + axes.transAxes.inverted()
+    above: list[tuple[float, float]] = []
+    for value, row in sorted(known, key=lambda point: point[0]):
+        x, y = place.transform((value, row.acc))
+        is_near = any(abs(x - other_x) < NEAR[0] and abs(y - other_y) < NEAR[1] for other_x, other_y in above)
+        if not is_near:
+            above.append((x, y))
         axes.annotate(
             shortened(row.name, MOST_CHARACTERS),
             (value, row.acc),
-            xytext=(3 if is_right else -3, 8),
+            xytext=(3 if x > 0.5 else -3, -8 if is_near else 8),
             textcoords="offset points",
-            ha="right" if is_right else "left",
-            va="bottom",
+            ha="right" if x > 0.5 else "left",
+            va="top" if is_near else "bottom",
             color=theme.ink,
             fontsize=8,
         )
@@ -100,6 +136,8 @@ def _percents(value: float, _: object) -> str:
 def drawings(comparison: Comparison) -> dict[str, Draw]:
     """The figures for which there are numbers, by name."""
     found: dict[str, Draw] = {"accuracies": accuracies, "latency": by_latency, "training": by_training}
+    if SHARE in comparison.rows[0].group.settings:
+        found = {"share": by_share} | found
     if all(row.latency_ms is None for row in comparison.rows):
         del found["latency"]
     return found

@@ -57,7 +57,8 @@ def settings_of(run: Run, *, leave_out: Sequence[str] = ()) -> dict[str, Any]:
     return {
         key: value
         for key, value in values.items()
-        if not any(key == other or key.startswith(f"{other}.") for other in left_out)
+        # options that are not given are no setting
+        if value != {} and not any(key == other or key.startswith(f"{other}.") for other in left_out)
     }
 
 

@@ -62,8 +62,8 @@ def _cheaper(comparison: Comparison) -> list[str]:
     if fastest is None or best.latency_ms is None or (fastest.latency_ms or 0.0) >= best.latency_ms:
         return []
     return [
-        f"Of those {fastest.name} is the fastest, {fastest.latency_ms:.2f} ms an image where {best.name} takes "
-        f"{best.latency_ms:.2f} ms."
+        f"Of the settings level with it {fastest.name} is the fastest, {fastest.latency_ms:.2f} ms an image where "
+        f"{best.name} takes {best.latency_ms:.2f} ms."
     ]
 
 
@@ -71,9 +71,11 @@ def _seeds(comparison: Comparison) -> list[str]:
     single = [row.name for row in comparison.rows if len(row.by_seed) == 1]
     if not single or len(comparison.rows) == 1:
         return []
-    who = "Each setting" if len(single) == len(comparison.rows) else f"Of {listed(single, MOST_NAMED)} each"
+    all_single = len(single) == len(comparison.rows)
+    who = "Each setting" if all_single else listed(single, MOST_NAMED)
+    was = "was" if all_single or len(single) == 1 else "were"
     return [
-        f"{who} was trained with one seed: the tests tell whether these very models differ on further images, not "
+        f"{who} {was} trained with one seed: the tests tell whether these very models differ on further images, not "
         "whether another seed would turn the order; repeat with -m train.seed=0,1,2."
     ]
 
