@@ -83,7 +83,7 @@ def measure(world: int, folder: Path) -> Figures:
     Raises:
         RuntimeError: one of them failed.
     """
-    from src.models.launch import RENDEZVOUS_VARIABLE
+    from src.models.distributed.launch import RENDEZVOUS_VARIABLE
 
     with tempfile.TemporaryDirectory() as scratch:
         common = {"WORLD_SIZE": world, RENDEZVOUS_VARIABLE: Path(scratch) / "meeting", "OMP_NUM_THREADS": 1}
@@ -108,9 +108,9 @@ def rank(batch_size: int) -> None:
     """Train some steps as one of a team, and let the first of it print the figures."""
     from src.compose import compose
     from src.features.loader import load_parts
-    from src.models.loop import ready, train_step
-    from src.models.preparing import prepare
-    from src.models.team import joined
+    from src.models.distributed.team import joined
+    from src.models.engine.loop import ready, train_step
+    from src.models.engine.preparing import prepare
     from src.selection import parse
 
     cfg = compose(parse([*SETTINGS, f"train.batch_size={batch_size}", f"run_dir=runs/{batch_size}-{time.time_ns()}"]))

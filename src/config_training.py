@@ -20,7 +20,7 @@ class AugmentConfig(Section):
 class LossConfig(Section):
     """The training loss (train_model)."""
 
-    name: Annotated[str, Field(description="entry of `src/models/losses.py`")]
+    name: Annotated[str, Field(description="entry of `src/models/recipes/losses.py`")]
     options: Annotated[dict[str, Any], Field(description="arguments of the loss")]
 
 
@@ -58,7 +58,7 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate as a function of the step (train_model)."""
 
-    name: Annotated[str, Field(description="entry of `src/models/schedules.py`")]
+    name: Annotated[str, Field(description="entry of `src/models/recipes/schedules.py`")]
     warmup_epochs: Annotated[float, Field(ge=0, description="linear rise from zero, in epochs")]
     cooldown_epochs: Annotated[float, Field(ge=0, description="linear fall at the end, after the schedule, in epochs")]
     cooldown_final: Annotated[float, Field(ge=0, le=1, description="where that fall ends, as a share of `lr`")]
@@ -157,10 +157,12 @@ class TrainConfig(Section):
     max_skipped: Annotated[Count, Field(description="steps in a row without a finite gradient that are let pass")]
     rollback: Annotated[RollbackConfig, Field(description="what is done about more, before the run is given up")]
     clip: Annotated[
-        Component | None, Field(description="bound on gradients, an entry of `src/models/clipping.py`; null: none")
+        Component | None,
+        Field(description="bound on gradients, an entry of `src/models/recipes/clipping.py`; null: none"),
     ]
     average: Annotated[
-        Component, Field(description="weights that are evaluated and saved, an entry of `src/models/averages.py`")
+        Component,
+        Field(description="weights that are evaluated and saved, an entry of `src/models/recipes/averages.py`"),
     ]
     imbalance: Annotated[
         Literal["none", "class_weights", "balanced_sampler", "focal", "logit_adjustment", "auto"],

@@ -20,7 +20,7 @@ from src.features.preprocess import Preprocess
 from src.features.weights import fit_weights
 from src.files import check_space, read_json, recover, whole_folder, write_atomically, write_json
 from src.layout import RunFolder
-from src.models.sharding import whole
+from src.models.distributed.sharding import whole
 
 log = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ from src.config import Config
 from src.features.backbones import num_params
 from src.features.loader import Batch, all_batches, load, steps_per_epoch
 from src.features.packed import PackedSplit
-from src.models.loop import ready, train_step
-from src.models.memory import pass_size
-from src.models.preparing import build_network, build_recipe, ground_of, start_state
-from src.models.recipe import Recipe
-from src.models.rollback import keep_good
+from src.models.distributed.team import ALONE
+from src.models.engine.loop import ready, train_step
+from src.models.engine.memory import pass_size
+from src.models.engine.preparing import build_network, build_recipe, ground_of, start_state
+from src.models.engine.recipe import Recipe
+from src.models.engine.rollback import keep_good
+from src.models.engine.state import TrainState
 from src.models.runtime import MIB, seed_everything
 from src.models.scoring import score
-from src.models.state import TrainState
-from src.models.team import ALONE
 
 log = logging.getLogger(__name__)
 

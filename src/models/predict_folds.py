@@ -23,8 +23,8 @@ def predict_folds(cfg: Config) -> None:
     from src.artifacts import Manifest
     from src.features.statistics import load_statistics
     from src.files import whole_folder
-    from src.models.fold_features import gather_labelled
-    from src.models.fold_regression import predict_labels
+    from src.models.probing.fold_features import gather_labelled
+    from src.models.probing.fold_regression import predict_labels
 
     statistics = load_statistics(PACKED_DIR, cfg.data, cfg.features)
     images = gather_labelled(PACKED_DIR, Manifest.load(DATASET_DIR), statistics, features=cfg.labels.features)

@@ -30,7 +30,7 @@ def predict_model(cfg: Config) -> None:
     place = runtime.start(cfg.run, "fp32")
     trained = checkpoint.load(folder.checkpoint(cfg.predict.checkpoint), place.device)
     if cfg.predict.images is None:
-        from src.models.evaluation import Evaluation
+        from src.models.evaluating.evaluation import Evaluation
 
         Evaluation(trained=trained, place=place, cfg=cfg.predict, folder=folder).run()
     else:

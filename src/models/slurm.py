@@ -85,7 +85,7 @@ def submit(module: str, cfg: Config, slurm: SlurmConfig) -> None:
 
 def folder_of(cfg: Config) -> RunFolder:
     """The run folder of the job, made now: each start of the job, after a pre-emption too, finds the same one."""
-    from src.models.run_folder import new_folder
+    from src.models.engine.run_folder import new_folder
 
     if named := cfg.train.resume or cfg.run_dir:
         return RunFolder(Path(named))

@@ -20,9 +20,9 @@ from src.features.preprocess import Preprocess
 from src.layout import RunFolder
 from src.metrics import log_loss
 from src.models import checkpoint
-from src.models.averages import batch_norms, estimated_anew
 from src.models.checkpoint import ModelFacts, TrainedModel
 from src.models.predictor import check_same_data, predict_split
+from src.models.recipes.averages import batch_norms, estimated_anew
 from src.models.runtime import Runtime
 from src.trees import differences
 

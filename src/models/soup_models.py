@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from src.models.checkpoint import ModelFacts
-    from src.models.run_folder import Claim
+    from src.models.engine.run_folder import Claim
     from src.models.runtime import Runtime
     from src.models.soup import Ingredient
 
@@ -36,7 +36,7 @@ def soup_models(cfg: Config) -> None:
     from src.files import read_json
     from src.layout import PACKED_DIR
     from src.models import checkpoint, runtime, soup
-    from src.models.run_folder import claim
+    from src.models.engine.run_folder import claim
 
     began = time.perf_counter()
     ingredients = soup.gather(cfg.soup.runs)

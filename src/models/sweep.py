@@ -11,11 +11,11 @@ from collections.abc import Callable
 from src.choices import bound, pick
 from src.cli import run_verb
 from src.config import Config
-from src.models.cross_validation import cross_validation
-from src.models.learning_curve import learning_curve
-from src.models.lr_range import lr_range
-from src.models.search import search
-from src.models.variants import variants
+from src.models.sweeping.cross_validation import cross_validation
+from src.models.sweeping.learning_curve import learning_curve
+from src.models.sweeping.lr_range import lr_range
+from src.models.sweeping.search import search
+from src.models.sweeping.variants import variants
 
 SWEEPS: dict[str, Callable[..., None]] = {
     "cross_validation": cross_validation,

@@ -4,7 +4,7 @@ import os
 
 from src.cli import run_verb
 from src.config import LINEAR_PROBE, Config
-from src.models.launch import is_launcher, run_ranks, stop_of_rank
+from src.models.distributed.launch import is_launcher, run_ranks, stop_of_rank
 
 
 def train_model(cfg: Config) -> None:
@@ -26,7 +26,7 @@ def train_model(cfg: Config) -> None:
         submit("src.models.train_model", cfg, cfg.run.slurm)
         return
     if cfg.model.name == LINEAR_PROBE:
-        from src.models.probing import train_probe
+        from src.models.probing.fitting import train_probe
 
         world = os.environ.get("WORLD_SIZE", "1")
         if world != "1":
@@ -39,9 +39,9 @@ def train_model(cfg: Config) -> None:
     if is_launcher(cfg.run.devices, os.environ):
         run_ranks("src.models.train_model", cfg)
         return
-    from src.models.preparing import prepare
+    from src.models.distributed.team import joined
+    from src.models.engine.preparing import prepare
     from src.models.signals import STOPPING, exit_code
-    from src.models.team import joined
 
     with stop_of_rank(os.environ) as stop, joined(cfg.run.device, os.environ) as team:
         stopped = prepare(cfg, team).run(stop)

@@ -22,8 +22,8 @@ def show_label_issues(cfg: Config) -> None:
     Raises:
         ValueError: label_issues has not run, or the packed images are of another data set.
     """
-    from src.visualization.suspect_evidence import gather
-    from src.visualization.suspect_page import page
+    from src.visualization.suspecting.evidence import gather
+    from src.visualization.suspecting.page import page
 
     run = RunFolder(Path(cfg.run_dir) if cfg.run_dir is not None else PIPELINE_RUN)
     html = page(gather(run), most=cfg.labels.max_suspects, written=datetime.now())

@@ -23,9 +23,9 @@ def show_search(cfg: Config) -> None:
         ValueError: there is no search there.
     """
     from src.visualization.rendering import png
-    from src.visualization.search_evidence import gather
-    from src.visualization.search_figures import SEARCH_FIGURES
-    from src.visualization.search_page import page
+    from src.visualization.searching.evidence import gather
+    from src.visualization.searching.figures import SEARCH_FIGURES
+    from src.visualization.searching.page import page
     from src.visualization.visualize import replace_files
 
     found = RunFolder(Path(cfg.run_dir) if cfg.run_dir is not None else newest())

@@ -25,12 +25,12 @@ def visualize(cfg: Config) -> None:
 
     The views that `run.trackers` names get figures, tables and final metrics too.
     """
-    from src.visualization.evidence import gather
-    from src.visualization.figures import FIGURES
-    from src.visualization.model_card import model_card, notes_of
-    from src.visualization.publishing import publish
     from src.visualization.rendering import png
-    from src.visualization.report import page
+    from src.visualization.reporting.evidence import gather
+    from src.visualization.reporting.figures import FIGURES
+    from src.visualization.reporting.model_card import model_card, notes_of
+    from src.visualization.reporting.page import page
+    from src.visualization.reporting.publishing import publish
 
     run = run_folder(cfg.run_dir)
     evidence = gather(run, cfg.report)

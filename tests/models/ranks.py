@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.models.launch import RENDEZVOUS_VARIABLE
+from src.models.distributed.launch import RENDEZVOUS_VARIABLE
+from src.models.distributed.team import joined
 from src.models.signals import StopFlag
-from src.models.team import joined
 from tests.project import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["src.models.preparing", "timm"])
+SERVER.set_forkserver_preload(["src.models.engine.preparing", "timm"])
 WAIT_S = 60
 
 
@@ -51,7 +51,7 @@ def _act(rank: int, world: int, meeting: Path, action: Callable[..., Any], argum
 
 def trained(team: Any, *overrides: str) -> list[dict[str, float]]:
     """The rows of the epochs of a run, as this process knows them."""
-    from src.models.preparing import prepare
+    from src.models.engine.preparing import prepare
     from tests.models.conftest import configured
 
     training = prepare(configured(*overrides), team)

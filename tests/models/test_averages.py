@@ -14,9 +14,9 @@ from src.features.inputs import model_input, unit_images
 from src.features.loader import epoch_batches, load
 from src.features.packed import PackedSplit
 from src.layout import PACKED_DIR, RunFolder
-from src.models.averages import AVERAGES, start_average
-from src.models.loop import show
-from src.models.preparing import prepare
+from src.models.engine.loop import show
+from src.models.engine.preparing import prepare
+from src.models.recipes.averages import AVERAGES, start_average
 from src.models.signals import StopFlag
 from src.models.train_model import train_model
 from src.schema import Component

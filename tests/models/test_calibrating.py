@@ -12,7 +12,7 @@ from src.features.packed import PackedSplit
 from src.files import read_json, write_json
 from src.layout import PACKED_DIR, RunFolder
 from src.models import checkpoint
-from src.models.calibrating import calibrate_checkpoints
+from src.models.evaluating.calibrating import calibrate_checkpoints
 from src.models.runtime import Runtime
 from src.models.scoring import split_probs
 from src.models.train_model import train_model

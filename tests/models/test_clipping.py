@@ -5,7 +5,7 @@ from torch import nn
 
 from src.compose import compose
 from src.features.cnn import BaselineCNN
-from src.models.clipping import CLIPS, build_clip
+from src.models.recipes.clipping import CLIPS, build_clip
 from src.schema import Component
 from src.selection import Selection
 

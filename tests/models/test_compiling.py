@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from src.layout import RunFolder
-from src.models.compiling import worth_it
-from src.models.preparing import prepare
+from src.models.engine.compiling import worth_it
+from src.models.engine.preparing import prepare
 from src.models.signals import StopFlag
 from src.models.train_model import train_model
 
@@ -30,7 +30,7 @@ def test_compiling_pays_where_what_it_usually_saves_is_more_than_it_usually_take
 
 
 def test_a_short_run_is_not_compiled_and_says_why_in_one_line(project, config, caplog):
-    caplog.set_level("INFO", logger="src.models.compiling")
+    caplog.set_level("INFO", logger="src.models.engine.compiling")
     train_model(config("train.compile=auto", "run_dir=models/auto"))
     train_model(config("run_dir=models/plain"))
     assert caplog.text.count("not compiled: 12 steps of") == 1
@@ -54,7 +54,7 @@ def test_without_a_compiler_the_run_goes_on_uncompiled_and_says_what_is_needed(p
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_run_learns_alike_and_its_weights_have_the_names_of_an_uncompiled_one(project, config, caplog):
-    caplog.set_level("INFO", logger="src.models.compiling")
+    caplog.set_level("INFO", logger="src.models.engine.compiling")
     # no dropout, which draws other numbers there, and an optimiser that does not turn rounding into steps
     settings = ["optimizer=sgd", "optimizer.lr=0.01", "model.options.dropout=0.0"]
     plain = prepare(config(*settings, "run_dir=models/plain"))

@@ -21,9 +21,9 @@ from src.files import read_json, write_json
 from src.fold_predictions import KFoldPredictions
 from src.layout import DATASET_DIR, PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
-from src.models import cross_validation as cv
-from src.models.out_of_fold import out_of_fold
-from src.models.sweep_folder import held, open_folder, plan_of
+from src.models.probing.out_of_fold import out_of_fold
+from src.models.sweeping import cross_validation as cv
+from src.models.sweeping.sweep_folder import held, open_folder, plan_of
 from tests.models.conftest import FAST, configured
 from tests.project import ROOT, draw_images
 from tests.test_docs import compared, dictionary, names_in

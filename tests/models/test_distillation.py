@@ -13,8 +13,8 @@ from src.features.packed import PackedSplit
 from src.files import read_json, write_json
 from src.layout import PACKED_DIR, RunFolder
 from src.models.checkpoint import load
-from src.models.distillation import divergence
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
+from src.models.recipes.distillation import divergence
 from src.models.runtime import Runtime
 from src.models.scoring import score
 from src.models.signals import StopFlag

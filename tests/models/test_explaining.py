@@ -18,10 +18,10 @@ from src.features.preprocess import Preprocess
 from src.layout import PACKED_DIR, RunFolder
 from src.models import checkpoint
 from src.models.checkpoint import ModelFacts, TrainedModel
-from src.models.evaluation import EXTRA_FILES
-from src.models.explaining import features_taken, neighbours, places, principal_plane
+from src.models.evaluating.evaluation import EXTRA_FILES
+from src.models.evaluating.explaining import features_taken, neighbours, places, principal_plane
+from src.models.evaluating.saliency import confident_mistakes, grad_cam, last_maps, write_saliency
 from src.models.predict_model import predict_model
-from src.models.saliency import confident_mistakes, grad_cam, last_maps, write_saliency
 from src.models.train_model import train_model
 from src.selection import Selection, parse
 

@@ -10,8 +10,8 @@ from src.compose import compose
 from src.config_training import FreezeConfig
 from src.features.backbones import build_model
 from src.models.checkpoint import start_from
-from src.models.freezing import build_freezing
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
+from src.models.recipes.freezing import build_freezing
 from src.models.train_model import train_model
 from src.selection import parse
 

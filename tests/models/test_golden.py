@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
 from src.models.signals import StopFlag
 
 GOLDEN = [1.1005291, 1.0974179, 1.0948856, 1.0814317, 1.0804732, 1.0684214, 1.0557582, 1.0545373, 1.0513021, 1.0639058]

@@ -16,8 +16,8 @@ from src.features.packed import PackedSplit, write_split
 from src.files import write_json
 from src.layout import PACKED_DIR
 from src.metrics import evaluate
-from src.models.imbalance import TREATMENTS, class_counts, class_weights, treatment
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
+from src.models.recipes.imbalance import TREATMENTS, class_counts, class_weights, treatment
 from src.models.signals import StopFlag
 from src.selection import Selection
 from tests.models.conftest import configured

@@ -18,8 +18,8 @@ from src.features.embedder import embed_packed, load_embedder
 from src.features.embeddings import Embeddings
 from src.features.packed import write_split
 from src.files import write_json
-from src.models.fold_features import LabelledImages
-from src.models.fold_regression import predict_labels
+from src.models.probing.fold_features import LabelledImages
+from src.models.probing.fold_regression import predict_labels
 from src.selection import Selection, parse
 
 FLIPPED_SHARE = 0.05

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from src.layout import RunFolder
-from src.models.launch import is_launcher
+from src.models.distributed.launch import is_launcher
 from tests.models.conftest import FAST
 from tests.models.test_resume import PROJECT_ROOT, newest_step
 

@@ -9,10 +9,10 @@ from src.artifacts import RunRecord
 from src.compose import compose
 from src.features.packed import PackedSplit, drawn_share, part_of
 from src.layout import PACKED_DIR, RunFolder
-from src.models.learning_curve import Curve
-from src.models.preparing import ground_of
+from src.models.distributed.team import ALONE
+from src.models.engine.preparing import ground_of
 from src.models.sweep import sweep
-from src.models.team import ALONE
+from src.models.sweeping.learning_curve import Curve
 from src.selection import parse
 
 OPTIONS = "sweep.options={shares:[0.25,1.0],seeds:[0],processes:[1]}"

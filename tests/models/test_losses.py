@@ -6,7 +6,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from src.compose import compose
 from src.config_training import LossConfig
-from src.models.losses import LOSSES, build_loss, one_hot
+from src.models.recipes.losses import LOSSES, build_loss, one_hot
 from src.selection import Selection, groups
 
 LOGITS = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))

@@ -12,11 +12,11 @@ from PIL import Image
 from src.compose import compose
 from src.features.loader import load
 from src.files import read_json
-from src.models.loop import train_step
-from src.models.lr_range import measure, proposal, rise, smoothed
-from src.models.preparing import prepare
+from src.models.engine.loop import train_step
+from src.models.engine.preparing import prepare
+from src.models.engine.tally import Tally
 from src.models.sweep import sweep
-from src.models.tally import Tally
+from src.models.sweeping.lr_range import measure, proposal, rise, smoothed
 from src.selection import Selection
 from src.visualization.show_lr_range import show_lr_range
 from tests.models.conftest import FAST

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from src.layout import PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
 from src.models.signals import StopFlag
 from tests.models.conftest import configured
 from tests.models.hosts import Host, two_hosts

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from src.models.meeting import word_of_start
+from src.models.distributed.meeting import word_of_start
 
 WORLD = 3
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.models.memory import check_smaller, is_out_of_memory
-from src.models.team import ALONE
+from src.models.distributed.team import ALONE
+from src.models.engine.memory import check_smaller, is_out_of_memory
 from tests.models.ranks import on_ranks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the system limits the data of a process")
@@ -34,7 +34,7 @@ def prepared(team: Any, spare_mib: int | None, *overrides: str) -> Any:
     """A run in a process that may take so much memory more than it has."""
     import resource
 
-    from src.models.preparing import prepare
+    from src.models.engine.preparing import prepare
     from tests.models.conftest import configured
 
     # what oneDNN does where it is short of memory cannot be mended, and it is not sure to be the first that is
@@ -68,7 +68,7 @@ def trained(team: Any, spare_mib: int | None, *overrides: str) -> dict[str, Any]
 
 def take_a_step(training: Any) -> None:
     from src.features.loader import load_parts
-    from src.models.loop import ready, train_step
+    from src.models.engine.loop import ready, train_step
 
     state, recipe, split = training.state, training.recipe, training.splits["train"]
     ready(state, recipe)
@@ -79,7 +79,7 @@ def take_a_step(training: Any) -> None:
 
 def gone_on_with(team: Any, spare_mib: int, *overrides: str) -> list[int]:
     """Images of a pass after a step, after the saved run was gone on with, and where another size is then asked for."""
-    from src.models.memory import pass_size
+    from src.models.engine.memory import pass_size
 
     training = prepared(team, spare_mib, *overrides)
     take_a_step(training)

@@ -6,9 +6,9 @@ from torch import nn
 
 from src.features.packed import PackedSplit
 from src.layout import PACKED_DIR
-from src.models import loop
-from src.models.nonfinite import Guard
-from src.models.preparing import prepare
+from src.models.engine import loop
+from src.models.engine.nonfinite import Guard
+from src.models.engine.preparing import prepare
 from src.models.signals import StopFlag
 
 SGD = ["optimizer=sgd", "optimizer.name=momentum", "optimizer.options.momentum=0.0", "optimizer.weight_decay=0.0"]

@@ -9,7 +9,7 @@ import torch
 from src.compose import compose
 from src.config_training import LookaheadConfig, OptimizerConfig
 from src.features.cnn import BaselineCNN
-from src.models.optimizers import accepted_options, build_optimizer, parameter_groups, set_lr
+from src.models.recipes.optimizers import accepted_options, build_optimizer, parameter_groups, set_lr
 from src.selection import Selection, groups
 
 PRESETS = groups()["optimizer"]

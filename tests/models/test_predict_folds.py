@@ -11,9 +11,9 @@ from src.features.packed import PackedSplit, write_split
 from src.files import read_json, write_json
 from src.fold_predictions import KFoldPredictions
 from src.layout import DATASET_DIR, FOLDS_DIR, PACKED_DIR
-from src.models.fold_features import PIXEL_SIDE, small_pictures, wanted
-from src.models.fold_regression import possible_folds
 from src.models.predict_folds import predict_folds
+from src.models.probing.fold_features import PIXEL_SIDE, small_pictures, wanted
+from src.models.probing.fold_regression import possible_folds
 from tests.models.conftest import CLASS_NAMES, COUNTS
 
 TWINS = "twins"

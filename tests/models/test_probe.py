@@ -20,7 +20,7 @@ from src.features.embeddings import Embeddings
 from src.layout import PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
 from src.models.predict_model import predict_model
-from src.models.probe import fit_head, probe_options, probed_network
+from src.models.probing.probe import fit_head, probe_options, probed_network
 from src.models.train_model import train_model
 from tests.models.conftest import CLASS_NAMES, configured, pack_drawn
 from tests.project import copy_project

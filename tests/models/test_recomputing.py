@@ -5,8 +5,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from src.features.backbones import OWN_NETS, build_model
-from src.models.preparing import prepare
-from src.models.recomputing import recompute
+from src.models.engine.preparing import prepare
+from src.models.engine.recomputing import recompute
 from src.models.signals import StopFlag
 from tests.models.conftest import configured
 from tests.models.test_resume import stopped_after

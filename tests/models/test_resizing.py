@@ -6,10 +6,10 @@ import pytest
 
 from src.layout import RunFolder
 from src.models import costs
-from src.models.preparing import prepare
-from src.models.resizing import Sides
+from src.models.distributed.team import ALONE
+from src.models.engine.preparing import prepare
+from src.models.recipes.resizing import Sides
 from src.models.signals import StopFlag
-from src.models.team import ALONE
 from src.models.train_model import train_model
 from tests.models.ranks import on_ranks, trained
 from tests.models.test_resume import assert_equal, results, stopped_after

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from src.layout import RUNS_DIR, RunFolder
 from src.metrics_log import read_metrics
-from src.models.preparing import prepare
-from src.models.resume import ResumeFolder
+from src.models.engine.preparing import prepare
+from src.models.engine.resume import ResumeFolder
 from src.models.signals import StopFlag
 from src.models.train_model import train_model
 from tests.disks import small_disk

@@ -10,8 +10,8 @@ from src.artifacts import Manifest, Predictions
 from src.compose import compose
 from src.features.packed import PackedSplit
 from src.layout import DATASET_DIR, RunFolder
+from src.models.evaluating.robustness import averaged, corruption_table, slice_table
 from src.models.predict_model import predict_model
-from src.models.robustness import averaged, corruption_table, slice_table
 from src.models.train_model import train_model
 from src.selection import Selection
 from tests.test_docs import compared, dictionary

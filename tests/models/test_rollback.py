@@ -8,7 +8,7 @@ import torch
 
 from src.layout import RunFolder
 from src.metrics_log import read_metrics
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
 from src.models.signals import StopFlag
 from src.models.train_model import train_model
 from tests.models.conftest import configured

@@ -6,7 +6,7 @@ import torch
 
 from src.compose import compose
 from src.config_training import ScheduleConfig
-from src.models.schedules import SCHEDULES, build_schedule
+from src.models.recipes.schedules import SCHEDULES, build_schedule
 from src.selection import Selection, groups
 
 FALLING = {

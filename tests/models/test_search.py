@@ -11,10 +11,10 @@ from src.artifacts import RunRecord
 from src.compose import load_composed
 from src.layout import PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
-from src.models.search import Trials, prepare
-from src.models.search_space import dimensions
-from src.models.study import Design
 from src.models.sweep import sweep
+from src.models.sweeping.search import Trials, prepare
+from src.models.sweeping.search_space import dimensions
+from src.models.sweeping.study import Design
 from src.models.train_model import train_model
 from src.schema import Component
 from tests.models import searched

@@ -2,7 +2,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.compose import compose
-from src.models.search_space import at, dimensions, kept_values, overrides
+from src.models.sweeping.search_space import at, dimensions, kept_values, overrides
 from src.selection import groups, parse
 from tests.models.conftest import FAST
 

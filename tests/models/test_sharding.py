@@ -11,10 +11,10 @@ from torch import nn
 from src.compose import compose
 from src.layout import RunFolder
 from src.models import checkpoint
-from src.models.resume import ResumeFolder
-from src.models.sharding import repeated_blocks
+from src.models.distributed.sharding import repeated_blocks
+from src.models.distributed.team import ALONE
+from src.models.engine.resume import ResumeFolder
 from src.models.signals import StopFlag
-from src.models.team import ALONE
 from src.selection import parse
 from tests.models.conftest import FAST
 from tests.models.ranks import on_ranks, trained
@@ -52,8 +52,8 @@ def test_losses_and_weights_are_those_of_whole_weights(project, optimizer, furth
 
 def sizes(team: Any, *overrides: str) -> tuple[int, int]:
     """Numbers that this process keeps of weights and of the optimiser's state after a step, and that there are."""
-    from src.models.preparing import prepare
-    from src.models.sharding import local
+    from src.models.distributed.sharding import local
+    from src.models.engine.preparing import prepare
     from tests.models.conftest import configured
 
     training = prepare(configured(*overrides, "train.epochs=1", "schedule.warmup_epochs=0.0"), team)
@@ -83,7 +83,7 @@ def test_a_checkpoint_of_parted_weights_is_loaded_by_a_process_alone(project):
 
 def stopped(team: Any, step: int, *overrides: str) -> str:
     """Why a run ended that was asked to stop at a step."""
-    from src.models.preparing import prepare
+    from src.models.engine.preparing import prepare
     from tests.models.conftest import configured
 
     training = prepare(configured(*overrides), team)
@@ -128,7 +128,7 @@ def test_a_run_of_parted_weights_goes_on_with_whole_ones_on_one_process(project)
 
 def refusal(team: Any, *overrides: str) -> str:
     """What is said when the run is prepared."""
-    from src.models.preparing import prepare
+    from src.models.engine.preparing import prepare
     from tests.models.conftest import configured
 
     try:

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from src.layout import RunFolder
 from src.metrics_log import write_metrics
-from src.models.search_results import importances, results
-from src.models.study import PRUNERS, SAMPLERS, Design, best_of, ended, next_trial, open_study
-from src.models.trials import Watch
+from src.models.sweeping.search_results import importances, results
+from src.models.sweeping.study import PRUNERS, SAMPLERS, Design, best_of, ended, next_trial, open_study
+from src.models.sweeping.trials import Watch
 from src.schema import Component
 from tests.project import ROOT
 

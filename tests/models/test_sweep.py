@@ -7,7 +7,7 @@ import pytest
 
 from src import pipeline
 from src.models.sweep import SWEEPS, sweep
-from src.models.sweep_folder import absolute_paths
+from src.models.sweeping.sweep_folder import absolute_paths
 from src.selection import groups
 from tests.project import ROOT
 

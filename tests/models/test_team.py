@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from src.models.distributed.team import ALONE, own_device
+from src.models.engine.teamwork import SaveClock
 from src.models.signals import StopFlag
-from src.models.team import ALONE, own_device
-from src.models.teamwork import SaveClock
 from tests.models.ranks import on_ranks, trained
 
 # a net whose output for an image does not depend on the other images of its batch
@@ -38,8 +38,8 @@ def test_the_losses_of_every_epoch_are_those_of_one_process(project, augment):
 
 def scored(team: Any, *overrides: str) -> dict[str, float]:
     """What the evaluation of an untrained net says on this process."""
-    from src.models.loop import evaluate
-    from src.models.preparing import prepare
+    from src.models.engine.loop import evaluate
+    from src.models.engine.preparing import prepare
     from tests.models.conftest import configured
 
     training = prepare(configured(*overrides), team)

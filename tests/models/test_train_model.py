@@ -10,9 +10,9 @@ from src.features.packed import PackedSplit
 from src.files import read_json, write_json
 from src.layout import PACKED_DIR, RUNS_DIR, RunFolder
 from src.metrics_log import read_metrics
-from src.models import loop
-from src.models.preparing import prepare
-from src.models.run_folder import claim, plan_of
+from src.models.engine import loop
+from src.models.engine.preparing import prepare
+from src.models.engine.run_folder import claim, plan_of
 from src.models.signals import StopFlag
 from src.models.train_model import train_model
 

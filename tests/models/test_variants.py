@@ -12,8 +12,8 @@ from src.cost_record import CostRecord
 from src.layout import PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
 from src.models.sweep import sweep
-from src.models.variant_results import by_variant, results, results_text, row_of, write_results
-from src.models.variants import OPTIONS, Options, prepare, run_config
+from src.models.sweeping.variant_results import by_variant, results, results_text, row_of, write_results
+from src.models.sweeping.variants import OPTIONS, Options, prepare, run_config
 from src.validation import typed
 from tests.models.searched import run_search, start_search, wait_for
 from tests.models.test_cross_validation import write_record

@@ -2,9 +2,9 @@
 
 import pytest
 
-from src.models.preparing import prepare
+from src.models.engine.preparing import prepare
+from src.models.engine.waiting import Timed, advice
 from src.models.signals import StopFlag
-from src.models.waiting import Timed, advice
 
 
 class Clock:

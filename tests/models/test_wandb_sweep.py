@@ -9,7 +9,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from src.compose import compose
-from src.models.study import METRICS
+from src.models.sweeping.study import METRICS
 from src.selection import parse
 from tests.project import ROOT, environment
 

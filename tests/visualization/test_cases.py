@@ -4,10 +4,10 @@ import pytest
 
 from src.features.packed import PackedSplit
 from src.layout import PACKED_DIR, PIPELINE_RUN, RunFolder
-from src.visualization.cases import cases, embedding_map, overlaid
-from src.visualization.evidence import gather, mistakes_of
-from src.visualization.extras import read_extras
-from src.visualization.report import page
+from src.visualization.reporting.cases import cases, embedding_map, overlaid
+from src.visualization.reporting.evidence import gather, mistakes_of
+from src.visualization.reporting.extras import read_extras
+from src.visualization.reporting.page import page
 from src.visualization.theme import PRINT
 from tests.visualization.page_parser import PageParser
 from tests.visualization.test_report import WRITTEN

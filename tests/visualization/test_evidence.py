@@ -8,7 +8,7 @@ import pytest
 from src.artifacts import Predictions
 from src.files import read_json, write_json
 from src.layout import DATASET_DIR, PACKED_DIR, PIPELINE_RUN, RunFolder
-from src.visualization.evidence import confusion_of, gather, mistakes_of
+from src.visualization.reporting.evidence import confusion_of, gather, mistakes_of
 
 RUN = RunFolder(PIPELINE_RUN)
 

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from src.layout import PIPELINE_RUN, RunFolder
-from src.visualization.confusions import confused_pairs, confusion_matrix
-from src.visualization.evidence import Evidence, confusion_of, gather, mistakes_of
-from src.visualization.figures import FIGURES, PANELS, class_counts, mistakes, samples, training_curves
 from src.visualization.rendering import png, svg
+from src.visualization.reporting.confusions import confused_pairs, confusion_matrix
+from src.visualization.reporting.evidence import Evidence, confusion_of, gather, mistakes_of
+from src.visualization.reporting.figures import FIGURES, PANELS, class_counts, mistakes, samples, training_curves
 from src.visualization.theme import PAGE, PRINT, css_variables, drawn_in
 
 RUN = RunFolder(PIPELINE_RUN)

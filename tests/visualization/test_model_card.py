@@ -6,8 +6,8 @@ from src.compose import compose
 from src.files import read_json, write_json
 from src.layout import PIPELINE_RUN, RunFolder
 from src.selection import Selection
-from src.visualization.evidence import gather
-from src.visualization.model_card import MARK, limits, model_card, notes_of
+from src.visualization.reporting.evidence import gather
+from src.visualization.reporting.model_card import MARK, limits, model_card, notes_of
 from src.visualization.visualize import visualize
 
 RUN = RunFolder(PIPELINE_RUN)

@@ -7,8 +7,8 @@ from PIL import Image
 
 from src.files import read_json, write_json
 from src.layout import PIPELINE_RUN, RunFolder
-from src.visualization.evidence import gather, mistakes_of
-from src.visualization.report import page
+from src.visualization.reporting.evidence import gather, mistakes_of
+from src.visualization.reporting.page import page
 from tests.visualization.page_parser import PageParser
 
 RUN = RunFolder(PIPELINE_RUN)

@@ -3,9 +3,9 @@ import pytest
 
 from src.files import read_json, write_json
 from src.layout import PIPELINE_RUN, RunFolder
-from src.visualization.evidence import gather, mistakes_of, unsure_hits_of
-from src.visualization.figures import PANELS
-from src.visualization.results import abstention_text, calibration_text, cell, figure_table, interval_text
+from src.visualization.reporting.evidence import gather, mistakes_of, unsure_hits_of
+from src.visualization.reporting.figures import PANELS
+from src.visualization.reporting.results import abstention_text, calibration_text, cell, figure_table, interval_text
 from src.visualization.theme import PRINT
 
 RUN = RunFolder(PIPELINE_RUN)

@@ -3,9 +3,9 @@ import pytest
 
 from src.files import read_json, write_json
 from src.layout import PIPELINE_RUN, RunFolder
-from src.visualization.evidence import gather
-from src.visualization.report import page
-from src.visualization.robustness import corruptions, slices
+from src.visualization.reporting.evidence import gather
+from src.visualization.reporting.page import page
+from src.visualization.reporting.robustness import corruptions, slices
 from tests.visualization.page_parser import PageParser
 from tests.visualization.test_report import WRITTEN
 

@@ -17,8 +17,8 @@ from src.fold_predictions import KFoldPredictions
 from src.layout import DATASET_DIR, FOLDS_DIR, LABEL_ISSUES_DIR, LABEL_ISSUES_PAGE, PACKED_DIR, PIPELINE_RUN, RunFolder
 from src.visualization.labels import wilson_interval
 from src.visualization.show_label_issues import show_label_issues
-from src.visualization.suspect_evidence import compare
-from src.visualization.suspect_page import chosen
+from src.visualization.suspecting.evidence import compare
+from src.visualization.suspecting.page import chosen
 from tests.visualization.page_parser import PageParser
 
 RUN = RunFolder(PIPELINE_RUN)

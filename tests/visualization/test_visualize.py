@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.layout import PACKED_DIR, PIPELINE_RUN, RunFolder
-from src.visualization.figures import FIGURES
+from src.visualization.reporting.figures import FIGURES
 from src.visualization.visualize import replace_files, visualize
 
 RUN = RunFolder(PIPELINE_RUN)

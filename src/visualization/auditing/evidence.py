@@ -15,8 +15,8 @@ from src.data.checks import BadImage, decode
 from src.files import read_json
 from src.layout import DATASET_DIR
 from src.logs import progress
-from src.visualization.evidence import read_quarantine
 from src.visualization.galleries import data_uri
+from src.visualization.reporting.evidence import read_quarantine
 
 MADE_BY = "make_dataset"
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from src.visualization.auditing.evidence import AuditEvidence
-from src.visualization.figures import split_colour
+from src.visualization.reporting.figures import split_colour
 from src.visualization.theme import Theme
 
 NUM_BINS = 24

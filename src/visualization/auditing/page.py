@@ -10,9 +10,9 @@ from src.artifacts import STATUS_OK
 from src.visualization.auditing.evidence import AuditEvidence
 from src.visualization.auditing.figures import HISTOGRAMS, TITLES
 from src.visualization.auditing.galleries import copies, pictured, samples
-from src.visualization.figures import MOST_BARS, class_counts
 from src.visualization.pages import class_rows, left_out, render
 from src.visualization.rendering import svg
+from src.visualization.reporting.figures import MOST_BARS, class_counts
 from src.wording import counted
 
 MOST_CASES = 50

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.visualization.comparing.comparison import Comparison, Row
-from src.visualization.figures import split_colour
 from src.visualization.labels import shortened
+from src.visualization.reporting.figures import split_colour
 from src.visualization.theme import Theme
 
 Draw = Callable[[Comparison, Theme], Figure]

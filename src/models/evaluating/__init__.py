@@ -1,0 +1,1 @@
+"""What is told of a finished run besides its predictions: calibration, robustness, explanations."""

@@ -1,0 +1,99 @@
+"""The packed splits scored with a trained model: predictions, figures, and what makes both plain."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.artifacts import Predictions, ordered_splits
+from src.config_predict import PredictConfig
+from src.features.packed import PackedSplit
+from src.features.statistics import STATISTICS_FILE
+from src.files import read_json, write_json
+from src.layout import PACKED_DIR, RunFolder
+from src.models.checkpoint import TrainedModel
+from src.models.evaluating.explaining import features_taken, write_explanations
+from src.models.evaluating.result_tables import write_tables
+from src.models.evaluating.robustness import averaged, corruption_table, slice_table
+from src.models.evaluating.saliency import write_saliency
+from src.models.predictor import predict_split
+from src.models.runtime import Runtime
+from src.scorecard import TRAIN, scorecard
+
+log = logging.getLogger(__name__)
+
+TEST = "test"
+NOT_SLICED = (TRAIN,)
+EXTRA_FILES = ("neighbours.csv", "map.csv", "saliency.npz", "slices.csv", "corruptions.csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A model, where it runs, what is asked of it and the run folder that it all goes into."""
+
+    trained: TrainedModel
+    place: Runtime
+    cfg: PredictConfig
+    folder: RunFolder
+
+    def run(self) -> None:
+        """Write `predictions/`, a file for each split and what goes with them, and `metrics.json`.
+
+        Raises:
+            ValueError: the packed data is not what the model was trained on.
+        """
+        # a run by hand is scored again in the same folder, perhaps with less beside it
+        for name in EXTRA_FILES:
+            (self.folder.predictions / name).unlink(missing_ok=True)
+        packed = self._packed()
+        predicted, vectors = {}, {}
+        for name, split in packed.items():
+            with features_taken(self.trained.model, wanted=self._keeps_features(split)) as taken:
+                predicted[name] = self._predict(split)
+            predicted[name].save(self.folder.predictions / f"{name}.parquet")
+            if taken is not None:
+                vectors[name] = taken.vectors()
+        found = scorecard(predicted, self.cfg, self.trained.facts.temperature)
+        for name, figures in found.items():
+            log.info("%s: accuracy %.4f on %d images", name, figures["acc"], figures["num_images"])
+        write_explanations(vectors, predicted, self.folder.predictions, self.cfg.explain)
+        self._write_slices(packed, predicted)
+        if TEST in packed:
+            self._write_test(packed[TEST], predicted[TEST], found)
+        write_json(self.folder.metrics, found)
+
+    def _packed(self) -> dict[str, PackedSplit]:
+        counts = read_json(PACKED_DIR / STATISTICS_FILE, made_by="build_features")["counts"]
+        names = [name for name in counts if self.cfg.score_train or name != TRAIN]
+        return {name: PackedSplit.load(PACKED_DIR / name) for name in ordered_splits(names)}
+
+    def _predict(self, split: PackedSplit) -> Predictions:
+        return predict_split(self.trained, split, self.place, batch_size=self.cfg.batch_size)
+
+    def _keeps_features(self, split: PackedSplit) -> bool:
+        asked = self.cfg.explain
+        return len(split) <= asked.max_images and (asked.neighbours > 0 or asked.map != "none")
+
+    def _write_slices(self, packed: dict[str, PackedSplit], predicted: dict[str, Predictions]) -> None:
+        names = [name for name in packed if name not in NOT_SLICED and (packed[name].labels >= 0).any()]
+        tables = [slice_table(predicted[name], packed[name], self.cfg.slices) for name in names if self.cfg.slices]
+        if any(len(table) for table in tables):
+            pd.concat(tables).to_csv(self.folder.predictions / "slices.csv", index=False)
+
+    def _write_test(self, split: PackedSplit, predictions: Predictions, found: dict[str, Any]) -> None:
+        """What is told of the test split alone."""
+        folder = self.folder.predictions
+        write_tables(predictions, folder, temperature=self.trained.facts.temperature)
+        if TEST not in found:
+            return
+        write_saliency(self.trained, split, predictions, folder / "saliency.npz", most=self.cfg.explain.saliency)
+        if self.cfg.corruptions.names:
+            table = corruption_table(self._predict, split, self.cfg.corruptions)
+            table.to_csv(folder / "corruptions.csv", index=False)
+            worst = table.loc[int(np.argmin(table["acc"]))]
+            log.info("damaged worst by %s %d: accuracy %.4f", worst["corruption"], worst["strength"], worst["acc"])
+        if self.cfg.tta != "none":
+            found[TEST]["tta"] = averaged(self._predict, split, self.cfg.tta)
+            log.info("test, mean over views (%s): accuracy %.4f", self.cfg.tta, found[TEST]["tta"]["acc"])

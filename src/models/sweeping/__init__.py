@@ -1,0 +1,1 @@
+"""Many runs under one name: folds, rates, shares of the data, variants, searches."""
