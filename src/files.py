@@ -33,6 +33,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Make the folder hold exactly these files: all are written beside it before the first one takes its place."""
+    staged = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        for name, content in contents.items():
+            (staged / name).write_bytes(content)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in contents:
+            (staged / name).replace(folder / name)
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in contents:
+                path.unlink()
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
 @contextmanager
 def whole_file(path: Path, *, num_bytes: int) -> Iterator[BinaryIO]:
     """A file beside `path` that is synced and takes its name when the block ends without a fault.

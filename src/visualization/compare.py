@@ -41,12 +41,11 @@ def compare(cfg: Config, words: list[str]) -> None:
 
 def write(comparison: "Comparison", place: RunFolder) -> Path:
     """The page, which stands with its tables and figures in the folders of that name."""
-    from src.files import write_atomically, write_json
+    from src.files import replace_files, write_atomically, write_json
     from src.visualization.comparing.figures import drawings
     from src.visualization.comparing.page import page
     from src.visualization.comparing.tables import as_csv, as_markdown, as_tree
     from src.visualization.rendering import png
-    from src.visualization.visualize import replace_files
 
     html = page(comparison, written=datetime.now())
     figures = {f"{name}.png": png(draw, comparison) for name, draw in drawings(comparison).items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from src.cli import run_verb
 from src.config import Config
-from src.files import write_atomically
+from src.files import replace_files, write_atomically
 from src.layout import SWEEPS_DIR, RunFolder
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ def show_search(cfg: Config) -> None:
     from src.visualization.searching.evidence import gather
     from src.visualization.searching.figures import SEARCH_FIGURES
     from src.visualization.searching.page import page
-    from src.visualization.visualize import replace_files
 
     found = RunFolder(Path(cfg.run_dir) if cfg.run_dir is not None else newest())
     evidence = gather(found, cfg.report)

@@ -7,14 +7,11 @@ and its predictions (make_dataset, build_features, train_model, predict_model).
 """
 
 import logging
-import shutil
-from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 
 from src.cli import run_verb
 from src.config import Config
-from src.files import write_atomically
+from src.files import replace_files, write_atomically
 from src.layout import run_folder
 
 log = logging.getLogger(__name__)
@@ -43,24 +40,6 @@ def visualize(cfg: Config) -> None:
     write_atomically(run.card, card.encode("utf-8"))
     log.info("%d figures in %s, page: %s, model card: %s", len(figures), run.figures, index, run.card)
     publish(cfg.run, run, evidence, figures)
-
-
-def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Make the folder hold exactly these files: all are written beside it before the first one takes its place."""
-    staged = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    try:
-        for name, content in contents.items():
-            (staged / name).write_bytes(content)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in contents:
-            (staged / name).replace(folder / name)
-        for path in folder.iterdir():
-            if path.is_file() and path.name not in contents:
-                path.unlink()
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 if __name__ == "__main__":

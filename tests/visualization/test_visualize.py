@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from src.files import replace_files
 from src.layout import PACKED_DIR, PIPELINE_RUN, RunFolder
 from src.visualization.reporting.figures import FIGURES
-from src.visualization.visualize import replace_files, visualize
+from src.visualization.visualize import visualize
 
 RUN = RunFolder(PIPELINE_RUN)
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
