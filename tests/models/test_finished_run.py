@@ -18,7 +18,7 @@ def test_a_run_is_loaded_whole_and_its_model_predicts_what_is_on_file(project, c
     assert run.config["model"]["name"] == "baseline_cnn"
     assert list(run.curves.index) == [1, 2]
     assert {"train/loss", "val/acc"} <= set(run.curves)
-    assert set(run.predictions) == set(run.metrics) == {"val", "test"}
+    assert set(run.predictions) == set(run.metrics) == {"train", "val", "test"}
     assert run.metrics["test"]["num_images"] == len(run.predictions["test"].ids)
     pack = run.pixels("test")
     assert pack.ids == run.predictions["test"].ids

@@ -2,6 +2,7 @@
 
 import pytest
 
+from src.models.engine import waiting
 from src.models.engine.preparing import prepare
 from src.models.engine.waiting import Timed, advice
 from src.models.signals import StopFlag
@@ -39,14 +40,20 @@ def test_where_nothing_was_done_nothing_was_waited_for():
 
 
 def test_advice_names_the_share_the_limit_and_what_to_change():
-    said = advice(0.43, most=0.2, batch_size=256, side=224)
+    said = advice(0.43, seconds=60.0, most=0.2, batch_size=256, side=224)
     assert "waits for data 43% of the time (run.max_wait_share=0.2)" in said
     assert "36.8 MiB of a batch" in said
     assert all(key in said for key in ("features.size", "224 px", "data/processed", "run.workers"))
-    assert advice(0.2, most=0.2, batch_size=256, side=224) == ""
+    assert advice(0.2, seconds=60.0, most=0.2, batch_size=256, side=224) == ""
 
 
-def test_a_run_tells_its_share_each_epoch_and_gives_advice_once(project, config, caplog):
+def test_a_wait_of_less_than_a_second_is_not_worth_a_word():
+    assert advice(0.9, seconds=1.0, most=0.2, batch_size=256, side=224) == ""
+    assert advice(0.9, seconds=1.2, most=0.2, batch_size=256, side=224) != ""
+
+
+def test_a_run_tells_its_share_each_epoch_and_gives_advice_once(project, config, caplog, monkeypatch):
+    monkeypatch.setattr(waiting, "LEAST_S", 0.0)
     training = prepare(config("run.max_wait_share=0.0"))
     training.run(StopFlag())
     assert all(0 < row["train/wait_share"] <= 1 for row in training.rows)

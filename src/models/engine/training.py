@@ -54,7 +54,7 @@ class Training:
     def __post_init__(self) -> None:
         """Take the place of the run that was cut short, if there is one."""
         self.folder = self.claim.folder
-        self.began = time.perf_counter()
+        self.began, self.advised = time.perf_counter(), False
         self.saves = SaveClock(self.recipe.team, self.cfg.train.save_every_s)
         self.meter = Meter(gpus=gpus_in_use(self.recipe.runtime.device, self.recipe.team.world))
         if self.claim.state is not None:
@@ -100,17 +100,19 @@ class Training:
         self.meter.read()
         trackers.log(metrics, step=state.step)
         log.info("%s", epoch_line(metrics, self.recipe.epochs, best=best))
-        self._advise(metrics["train/wait_share"])
+        self._advise(metrics)
         for which in checkpoints_of(best=best):
             self._save_weights(which, metrics)
         self._save_if_due(state)
 
-    def _advise(self, wait_share: float) -> None:
+    def _advise(self, metrics: Metrics) -> None:
         """Say once what to change where training waits for data."""
-        most, side = self.cfg.run.max_wait_share, self.splits["train"].size
-        said = advice(wait_share, most=most, batch_size=self.recipe.batch_size, side=side)
-        if said and not any(row["train/wait_share"] > most for row in self.rows[:-1]):
+        most, train = self.cfg.run.max_wait_share, self.splits["train"]
+        share, seconds = metrics["train/wait_share"], len(train) / metrics["images_per_s"]
+        said = advice(share, seconds=seconds, most=most, batch_size=self.recipe.batch_size, side=train.size)
+        if said and not self.advised:
             log.warning("%s", said)
+            self.advised = True
 
     def _save_weights(self, which: str, metrics: Metrics) -> None:
         facts = replace(self.facts, step=self.state.step, epoch=self.state.epoch, metrics=metrics)

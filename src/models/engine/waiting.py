@@ -7,6 +7,9 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Clock = Callable[[], float]
 
+# seconds of an epoch: less is not worth a word, whatever share it is
+LEAST_S = 1.0
+
 
 class Timed(Generic[Item]):
     """The items, and the `seconds` that whoever takes them has waited for the next one so far."""
@@ -28,9 +31,9 @@ class Timed(Generic[Item]):
         return min(1.0, self.seconds / max(self._clock() - since, 1e-9))
 
 
-def advice(share: float, *, most: float, batch_size: int, side: int) -> str:
-    """What to change where a loop waits for more than the share `most` of its time; empty where it does not."""
-    if share <= most:
+def advice(share: float, *, seconds: float, most: float, batch_size: int, side: int) -> str:
+    """What to change where an epoch of so many seconds waits for more than the share `most`, else nothing."""
+    if share <= most or share * seconds < LEAST_S:
         return ""
     mib = batch_size * side * side * 3 / 2**20
     return (
