@@ -221,6 +221,11 @@ def _in_sharding(cfg: Config) -> list[Rule]:
     clip = train.clip.name if train.clip is not None else "norm"
     return [
         (
+            train.compile is not False,
+            f"{one}, and train.compile={str(train.compile).lower()} is not known to work on them; set it to false, "
+            "or run.sharding=none",
+        ),
+        (
             cfg.optimizer.name not in SHARDED_OPTIMIZERS,
             f"{one}, and optimizer.name={cfg.optimizer.name} is not known to work on them; use "
             f"{', '.join(SHARDED_OPTIMIZERS)}, or run.sharding=none",

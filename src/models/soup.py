@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.artifacts import RunRecord
 from src.choices import pick
 from src.config import ModelConfig, SoupConfig
 from src.features.backbones import build_model, without_weights
@@ -196,7 +198,18 @@ def moved_norms(model: nn.Module, ingredients: Sequence[Ingredient]) -> list[_Ba
 def soup_facts(soup: TrainedModel, taken: Sequence[Ingredient], scores: Scores) -> ModelFacts:
     """What travels with the soup's weights: as of its first ingredient, with the soup's own scores."""
     step, epoch = (max(getattr(one.facts, key) for one in taken) for key in ("step", "epoch"))
-    return replace(soup.facts, step=step, epoch=epoch, metrics=scores, sha256="")
+    return replace(soup.facts, step=step, epoch=epoch, metrics=scores, sha256="", calibration={})
+
+
+def started_from(taken: Sequence[Ingredient]) -> dict[str, str]:
+    """Where the weights that training of the runs started from came from, see `src.features.origin`."""
+    folders = [RunFolder(Path(one.run)).train for one in taken]
+    told = [RunRecord.load(folder).facts.get("weights") for folder in folders if (folder / "run.json").exists()]
+    apart: list[dict[str, str]] = []
+    for one in told:
+        if one and one not in apart:
+            apart.append(one)
+    return {key: "; ".join(one[key] for one in apart if key in one) for key in dict.fromkeys(chain(*apart))}
 
 
 def _kind(facts: ModelFacts) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from src.config import Config, ModelConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from src.models.checkpoint import ModelFacts
+    from src.models.checkpoint import TrainedModel
     from src.models.engine.run_folder import Claim
     from src.models.runtime import Runtime
     from src.models.soup import Ingredient
@@ -37,6 +37,7 @@ def soup_models(cfg: Config) -> None:
     from src.layout import PACKED_DIR
     from src.models import checkpoint, runtime, soup
     from src.models.engine.run_folder import claim
+    from src.models.evaluating.calibrating import calibrate_checkpoints
 
     began = time.perf_counter()
     ingredients = soup.gather(cfg.soup.runs)
@@ -51,8 +52,10 @@ def soup_models(cfg: Config) -> None:
     souped = soup.soup_facts(made, taken, scores)
     for which in ("best", "last"):
         checkpoint.save(claimed.folder.checkpoint(which), made.model, souped)
-    told = told_of(cfg, ingredients, taken)
-    keep_record(named, claimed, told, facts=souped, place=place, seconds=time.perf_counter() - began)
+    calibrate_checkpoints(claimed.folder, splits.get("val"), place.device, batch_size=cfg.predict.batch_size)
+    told = {"soup": told_of(cfg, ingredients, taken), "weights": soup.started_from(taken)}
+    made = replace(made, facts=souped)
+    keep_record(named, claimed, told, made=made, place=place, seconds=time.perf_counter() - began)
     claimed.resume.clear()
     log.info(
         "soup of %d of %d runs%s in %s",
@@ -61,14 +64,16 @@ def soup_models(cfg: Config) -> None:
 
 
 def keep_record(
-    cfg: Config, claimed: "Claim", told: dict[str, Any], *, facts: "ModelFacts", place: "Runtime", seconds: float
+    cfg: Config, claimed: "Claim", told: dict[str, Any], *, made: "TrainedModel", place: "Runtime", seconds: float
 ) -> None:
     """Write the soup's scores as the metrics of its one epoch, and the record of the run."""
     from src.artifacts import RunRecord
     from src.config import as_tree
+    from src.features.backbones import num_params
     from src.logs import environment, git_state
     from src.metrics_log import write_metrics
 
+    facts = made.facts
     row = {"epoch": 1, **facts.metrics}
     write_metrics(claimed.folder.metrics_log, {facts.step: row})
     RunRecord(
@@ -79,7 +84,7 @@ def keep_record(
         git=git_state(),
         environment=environment(),
         device=f"{place.device}, {place.precision}",
-        num_params=0,
+        num_params=num_params(made.model),
         epochs=1,
         steps=facts.step,
         best=row,
@@ -87,7 +92,7 @@ def keep_record(
         images_per_s=0.0,
         peak_mib=round(place.peak_mib(), 1),
         stopped="finished",
-        facts={"soup": told},
+        facts=told,
     ).save(claimed.folder.train)
 
 

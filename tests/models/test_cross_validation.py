@@ -76,6 +76,11 @@ def test_the_folds_are_those_that_data_folds_deals(pool, fold):
         assert list(ours.rows(split)["id"]) == list(theirs.rows(split)["id"])
 
 
+def test_a_start_that_may_have_seen_val_is_told(pool, caplog):
+    cv.prepare(configured(*SETTINGS, *SWEEP, "train.init_from=models/start"), num_folds=2)
+    assert "models/start was perhaps trained on images that are val in a fold" in caplog.text
+
+
 def test_every_image_of_train_and_val_is_val_once_and_test_stays(pool):
     study = cv.prepare(pool, num_folds=3)
     manifests = [cv.fold_manifest(study, cv.fold_config(study, fold), fold) for fold in range(3)]

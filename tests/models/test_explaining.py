@@ -108,6 +108,11 @@ def test_a_transformer_has_no_feature_maps_to_show():
     assert last_maps(trained_of("model=timm", "model.name=vit_tiny_patch16_224", img_size=32)) is None
 
 
+def test_maps_with_the_channels_last_are_none():
+    trained = trained_of("model=timm", "model.name=swin_tiny_patch4_window7_224", img_size=224)
+    assert last_maps(trained) is None
+
+
 def test_grad_cam_looks_where_the_only_signal_is():
     trained = trained_of("model=baseline_cnn", img_size=32)
     with torch.no_grad():

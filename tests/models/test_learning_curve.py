@@ -1,18 +1,21 @@
 """Shares of the training images: which they are, and a sweep over them that ends in one page."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from src.artifacts import RunRecord
+from src.artifacts import Predictions, RunRecord
 from src.compose import compose
 from src.features.packed import PackedSplit, drawn_share, part_of
 from src.layout import PACKED_DIR, RunFolder
 from src.models.distributed.team import ALONE
 from src.models.engine.preparing import ground_of
+from src.models.predict_model import predict_model
 from src.models.sweep import sweep
 from src.models.sweeping.learning_curve import Curve
+from src.models.train_model import train_model
 from src.selection import parse
 
 OPTIONS = "sweep.options={shares:[0.25,1.0],seeds:[0],processes:[1]}"
@@ -42,6 +45,15 @@ def test_a_run_trains_on_its_share_alone(project, config):
     assert len(ground.splits["train"]) == 24
     assert len(ground.splits["val"]) == 30
     assert len(ground_of(config(), ALONE).splits["train"]) == 96
+
+
+def test_of_train_only_the_images_that_were_trained_on_are_scored(project, config):
+    train_model(config("run_dir=models/runs/part", "train.share=0.25", "train.epochs=1"))
+    predict_model(config("run_dir=models/runs/part"))
+    train = PackedSplit.load(PACKED_DIR / "train")
+    rows = drawn_share(train.labels, 0.25, seed=config().train.seed)
+    scored = Predictions.load(RunFolder(Path("models/runs/part")).predictions / "train.parquet")
+    assert scored.ids == [train.ids[row] for row in rows]
 
 
 def test_every_share_has_a_run_for_each_seed_and_several_processes_one():

@@ -154,6 +154,7 @@ def test_a_process_alone_is_refused(project):
     [
         (["optimizer=lamb"], "optimizer.name=lamb"),
         (["optimizer.lookahead={alpha: 0.5, every: 6}"], "optimizer.lookahead"),
+        (["train.compile=true"], "train.compile=true"),
         (["train=ema"], "train.average.name=ema"),
         (["train.clip={name: value, options: {limit: 1.0}}"], "train.clip.name=value"),
         (["train.freeze=[{layers: [backbone], until_epoch: 1}]"], "train.freeze"),

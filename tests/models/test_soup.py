@@ -10,16 +10,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from src.artifacts import RunRecord
+from src.calibration import calibrate
 from src.config import SoupConfig
 from src.features.packed import PackedSplit
 from src.files import read_json, write_json
 from src.layout import PACKED_DIR, RunFolder
-from src.models import soup
+from src.models import checkpoint, soup
 from src.models.predict_model import predict_model
 from src.models.runtime import Runtime
+from src.models.scoring import split_probs
 from src.models.soup_models import soup_models
 from src.models.train_model import train_model
+from src.runs import chosen, load
 from src.selection import groups
+from src.visualization.comparing.groups import grouped
+from src.visualization.reporting.evidence import read_curves
 from tests.models.conftest import CLASS_NAMES
 from tests.models.test_checkpoint import facts
 from tests.test_docs import compared, dictionary
@@ -59,6 +65,26 @@ def test_a_uniform_soup_is_the_mean_of_all_and_predict_takes_it(runs, config):
     best = read_json(Path("models/soup/train/run.json"), made_by="")["best"]
     assert scored["val"]["acc"] == pytest.approx(best["val/acc"])
     assert scored["val"]["loss"] == pytest.approx(best["val/loss"], rel=1e-4)
+    assert len(read_curves(Path("models/soup/train/metrics.jsonl"))) == 1
+
+
+def test_a_soup_has_a_temperature_of_its_own_and_is_no_repetition_of_its_runs(runs, config):
+    soup_models(config("soup=uniform", f"soup.runs=[{','.join(runs)}]", "run_dir=models/soup"))
+    trained = checkpoint.load(RunFolder(Path("models/soup")).checkpoint("best"), torch.device("cpu"))
+    val = PackedSplit.load(PACKED_DIR / "val")
+    probs = split_probs(trained.model, val, trained.preprocess, Runtime(torch.device("cpu"), None), batch_size=64)
+    assert trained.facts.calibration == calibrate(val.labels, probs).as_tree()
+    record, part = (RunRecord.load(Path(run) / "train") for run in ("models/soup", "models/one"))
+    assert record.num_params == part.num_params > 0
+    assert record.facts["weights"] == {
+        "source": "the run models/start",
+        "licence": "not stated",
+        "note": "that of the run it started from",
+    }
+    predict_model(config("run_dir=models/soup"))
+    predict_model(config("run_dir=models/poor"))
+    found = [load(folder) for folder in chosen(["models/soup", "models/poor"], least=2)]
+    assert [len(group.runs) for group in grouped(found, repetitions=["train.seed"])] == [1, 1]
 
 
 def test_a_greedy_soup_leaves_out_what_val_loses_by_and_is_no_worse_than_its_best_run(runs, config, caplog):

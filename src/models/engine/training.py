@@ -76,10 +76,10 @@ class Training:
                 return stopped
             peak_mib = whole_peak_mib(self.recipe)
             trackers.summary({f"{key}_best": value for key, value in self.state.best.items() if key != "epoch"})
+            place, val = self.recipe.runtime, self.splits.get("val")
+            calibrate_checkpoints(self.folder, val, place.device, batch_size=self.recipe.eval_batch_size)
             trackers.keep(self.folder.checkpoint("best"))
         write_curves(self.folder.curves, self.rows)
-        place, val = self.recipe.runtime, self.splits.get("val")
-        calibrate_checkpoints(self.folder, val, place.device, batch_size=self.recipe.eval_batch_size)
         self._record(stopped, peak_mib).save(self.folder.train)
         if "val/acc" in self.state.best:
             log.info("best val/acc %.4f in epoch %d", self.state.best["val/acc"], self.state.best["epoch"])

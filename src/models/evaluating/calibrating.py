@@ -14,6 +14,7 @@ from src.models.scoring import split_probs
 log = logging.getLogger(__name__)
 
 NO_VAL = "there is no val split to fit it on"
+NO_MEMORY = "there was no memory left beside the network that was trained"
 
 
 def calibrate_checkpoints(folder: RunFolder, val: PackedSplit | None, device: torch.device, *, batch_size: int) -> None:
@@ -45,6 +46,9 @@ def _calibration(
 ) -> Calibration:
     if val is None:
         return Calibration(temperature=None, reason=NO_VAL)
-    trained = checkpoint.load(folder.checkpoint(which), device)
-    probs = split_probs(trained.model, val, trained.preprocess, Runtime(device, None), batch_size=batch_size)
+    try:
+        trained = checkpoint.load(folder.checkpoint(which), device)
+        probs = split_probs(trained.model, val, trained.preprocess, Runtime(device, None), batch_size=batch_size)
+    except torch.OutOfMemoryError:
+        return Calibration(temperature=None, reason=NO_MEMORY)
     return calibrate(val.labels, probs)

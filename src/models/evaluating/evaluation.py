@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.artifacts import Predictions, ordered_splits
+from src.artifacts import Predictions, RunRecord, ordered_splits
 from src.config_predict import PredictConfig
-from src.features.packed import PackedSplit
+from src.features.packed import PackedSplit, drawn_share, part_of
 from src.features.statistics import STATISTICS_FILE
 from src.files import read_json, write_json
 from src.layout import PACKED_DIR, RunFolder
@@ -67,7 +67,18 @@ class Evaluation:
     def _packed(self) -> dict[str, PackedSplit]:
         counts = read_json(PACKED_DIR / STATISTICS_FILE, made_by="build_features")["counts"]
         names = [name for name in counts if self.cfg.score_train or name != TRAIN]
-        return {name: PackedSplit.load(PACKED_DIR / name) for name in ordered_splits(names)}
+        splits = {name: PackedSplit.load(PACKED_DIR / name) for name in ordered_splits(names)}
+        if TRAIN in splits:
+            splits[TRAIN] = self._seen(splits[TRAIN])
+        return splits
+
+    def _seen(self, train: PackedSplit) -> PackedSplit:
+        """The images that the model was trained on, which `train.share` may have left some out of."""
+        if not (self.folder.train / "run.json").exists():
+            return train
+        settings = RunRecord.load(self.folder.train).config["train"]
+        share = settings.get("share", 1.0)
+        return part_of(train, drawn_share(train.labels, share, seed=settings["seed"])) if share < 1 else train
 
     def _predict(self, split: PackedSplit) -> Predictions:
         return predict_split(self.trained, split, self.place, batch_size=self.cfg.batch_size)

@@ -73,4 +73,8 @@ def last_maps(trained: TrainedModel) -> nn.Module | None:
             model.eval()(torch.zeros(1, 3, side, side, device=next(model.parameters()).device))
     finally:
         handle.remove()
-    return layer if shapes and len(shapes[0]) == 4 and min(shapes[0][2:]) > 1 else None
+    if not shapes or len(shapes[0]) != 4 or min(shapes[0][2:]) <= 1:
+        return None
+    # some, such as Swin, keep channels last: to Grad-CAM these are no maps
+    channels_first = record is None or shapes[0][1] == record[-1]["num_chs"]
+    return layer if channels_first else None

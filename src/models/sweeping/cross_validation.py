@@ -90,6 +90,9 @@ def prepare(cfg: Config, *, num_folds: Any) -> Study:
     check_settings({"data": manifest.settings}, {"data": asdict(cfg.data)}, where=DATASET_DIR)
     if load_statistics(PACKED_DIR, cfg.data, cfg.features)["digest"] != manifest.digest():
         raise ValueError(f"{PACKED_DIR} was packed from another manifest than {DATASET_DIR}; run build_features again")
+    teacher = cfg.train.distillation.teacher if cfg.train.distillation is not None else None
+    if start := teacher or cfg.train.init_from:
+        log.warning("%s was perhaps trained on images that are val in a fold: the folds then look too good", start)
     dealt = deal(manifest, num_folds=num_folds, seed=cfg.data.seed)
     folder = open_folder("cross_validation", plan_of(cfg, manifest.digest()))
     write_table(folder / "folds.parquet", pd.DataFrame({"id": list(dealt), "fold": list(dealt.values())}))

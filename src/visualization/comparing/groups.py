@@ -53,6 +53,9 @@ def settings_of(run: Run, *, leave_out: Sequence[str] = ()) -> dict[str, Any]:
     config = run.record.config
     values = flat({section: config[section] for section in ACTING if section in config})
     values |= {key: flat(config).get(key) for key in ACTING_ALONE}
+    # the weights of a soup come from its runs, whatever else its record says
+    if "soup" in run.record.facts:
+        values |= {f"soup.{key}": value for key, value in config["soup"].items()}
     left_out = (*leave_out, *NOT_ACTING)
     return {
         key: value

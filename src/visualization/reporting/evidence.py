@@ -203,7 +203,7 @@ def read_curves(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise ValueError(f"{path} does not exist; run train_model first")
     rows = [_line(text, path, number) for number, text in enumerate(path.read_text("utf-8").splitlines(), start=1)]
-    epochs = {row["epoch"]: row for row in rows if "epoch" in row and "train/loss" in row}
+    epochs = {row["epoch"]: row for row in rows if "epoch" in row}
     if not epochs:
         raise ValueError(f"{path} tells of no finished epoch; run train_model again")
     return pd.DataFrame([epochs[epoch] for epoch in sorted(epochs)])
