@@ -30,7 +30,8 @@ Image classification from raw files to a trusted model
   make predict    new images: ARGS="predict.images=<image, folder or archive>"
   make sweep      cross-validation: ARGS="sweep=cross_validation"; mean, deviation and train-test gap;
                   a search: ARGS="sweep=search", backbones, optimizers, augmentations;
-                  a rate to begin with: ARGS="sweep=lr_range"; accuracy by training images: sweep=learning_curve
+                  a rate to begin with: ARGS="sweep=lr_range"; accuracy by training images: sweep=learning_curve;
+                  a project's comparison: ARGS="experiment=<name> sweep=<name>", see docs/projects.md
   make compare    finished runs side by side: ARGS="models/runs"; accuracy with intervals and cost, which differences
                   are noise, a page: reports/compare/index.html
   make cost       measures what inference with runs costs, for the comparison: ARGS="models/runs"

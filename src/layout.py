@@ -74,7 +74,7 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        """Folder of predict_model: `<split>.parquet` and `confusion.csv`."""
+        """Folder of predict_model: `<split>.parquet`, and tables of test, near images and maps beside them."""
         return self.path / "predictions"
 
     @property
