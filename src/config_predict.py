@@ -63,7 +63,7 @@ class PredictConfig(Section):
     corruptions: Annotated[CorruptionConfig, Field(description="damaged images")]
     tta: Annotated[
         Literal["none", "flip", "shift"],
-        Field(description="test-time augmentation: mean over the mirror image, or over four shifts, told beside"),
+        Field(description="test-time augmentation: mean over the mirror image too, or over four shifts, told beside"),
     ]
     slices: Annotated[
         list[str],
