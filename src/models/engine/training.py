@@ -108,7 +108,9 @@ class Training:
     def _advise(self, metrics: Metrics) -> None:
         """Say once what to change where training waits for data."""
         most, train = self.cfg.run.max_wait_share, self.splits["train"]
-        share, seconds = metrics["train/wait_share"], len(train) / metrics["images_per_s"]
+        # a run that goes on at the end of an epoch has trained on nothing in it
+        share, rate = metrics["train/wait_share"], metrics["images_per_s"]
+        seconds = len(train) / rate if rate > 0 else 0.0
         said = advice(share, seconds=seconds, most=most, batch_size=self.recipe.batch_size, side=train.size)
         if said and not self.advised:
             log.warning("%s", said)
