@@ -81,3 +81,15 @@ def test_interval_of_few_seeds_is_student_s():
 def test_interval_of_a_share_is_wilson_s():
     assert share_interval(0.5, 100, level=0.95) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
     assert share_interval(1.0, 10, level=0.95)[1] == pytest.approx(1.0)
+
+
+def test_interval_of_a_share_equals_the_published_example():
+    # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263
+    low, high = share_interval(81 / 263, 263, level=0.95)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_interval_of_a_share_stays_inside_zero_and_one():
+    assert share_interval(1.0, 10, level=0.95)[1] == pytest.approx(1.0)
+    assert share_interval(0.0, 10, level=0.95)[0] == pytest.approx(0.0)
+    assert max(share_interval(1.0, 3, level=0.95)) <= 1.0

@@ -29,12 +29,3 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
-
-
-def wilson_interval(share: float, num_images: int) -> tuple[float, float]:
-    """95 % interval of a share measured on that many images (Wilson, 1927)."""
-    z = 1.959964
-    centre = share + z**2 / (2 * num_images)
-    spread = z * (share * (1 - share) / num_images + z**2 / (4 * num_images**2)) ** 0.5
-    scale = 1 + z**2 / num_images
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

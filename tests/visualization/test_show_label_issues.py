@@ -15,7 +15,7 @@ from src.data.label_issues import label_issues
 from src.data.suspects import COLUMNS, read_suspects
 from src.fold_predictions import KFoldPredictions
 from src.layout import DATASET_DIR, FOLDS_DIR, LABEL_ISSUES_DIR, LABEL_ISSUES_PAGE, PACKED_DIR, PIPELINE_RUN, RunFolder
-from src.visualization.labels import wilson_interval
+from src.paired import share_interval
 from src.visualization.show_label_issues import show_label_issues
 from src.visualization.suspecting.evidence import compare
 from src.visualization.suspecting.page import chosen
@@ -115,7 +115,7 @@ def test_accuracy_is_told_with_and_without_the_test_suspects_and_which_one_to_tr
     predictions = Predictions.load(RUN.predictions / "test.parquet")
     kept = ~np.isin(predictions.ids, table["id"])
     right = predictions.preds == predictions.labels
-    low, high = wilson_interval(right[kept].mean(), int(kept.sum()))
+    low, high = share_interval(right[kept].mean(), int(kept.sum()), level=0.95)
     assert f"all test images 15 {100 * right.mean():.1f} %" in parsed.text
     expected = f"without the suspects 12 {100 * right[kept].mean():.1f} % {100 * low:.1f} to {100 * high:.1f} %"
     assert expected in parsed.text

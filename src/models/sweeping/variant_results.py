@@ -10,6 +10,7 @@ from src.artifacts import RunRecord, ordered_splits
 from src.cost_record import CostRecord
 from src.files import read_json, write_atomically, write_json
 from src.layout import RunFolder
+from src.paired import share_interval
 
 VARIANT_FILE = "variant.json"
 RESULTS_FILE = "results.csv"
@@ -22,14 +23,12 @@ Run = tuple[str, int, RunFolder]
 
 def row_of(run: RunFolder, variant: str, seed: int) -> dict[str, Any]:
     """Accuracy of each split with its 95 % interval (Wilson, 1927), by how much train is ahead, and what it cost."""
-    from scipy.stats import binomtest
-
     scored = read_json(run.metrics, made_by="predict_model")
     record = RunRecord.load(run.train)
     row: dict[str, Any] = {"variant": variant, "seed": seed}
     for split in ordered_splits(set(scored)):
         accuracy, count = scored[split]["acc"], scored[split]["num_images"]
-        low, high = binomtest(round(accuracy * count), count).proportion_ci(0.95, method="wilson")
+        low, high = share_interval(accuracy, count, level=0.95)
         row |= {f"{split}/acc": accuracy, f"{split}/acc_low": low, f"{split}/acc_high": high}
         row |= {f"{split}/images": count}
     if "train" in scored:

@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from src.artifacts import Predictions
+from src.paired import share_interval
 from src.trees import flat
-from src.visualization import labels
 from src.visualization.galleries import SAMPLE_SEED, class_samples, data_uri, data_uris, is_sharp, sheet_uri
 from src.visualization.pages import class_rows, left_out, render
 from src.visualization.rendering import svg
@@ -81,7 +81,7 @@ def _result(evidence: Evidence) -> dict[str, Any] | None:
         "split": scored.split,
         "intervals": {name: results.interval_text(scores, name) for name in results.ROWS},
         "level": results.level_text(scores),
-        "wilson": labels.wilson_interval(scores["acc"], scores["num_images"]),
+        "wilson": share_interval(scores["acc"], scores["num_images"], level=0.95),
         "num_mistakes": int(counts.sum() - np.trace(counts)),
         "even_loss": float(np.log(len(names))),
         "largest_share": counts.sum(axis=1).max() / counts.sum(),

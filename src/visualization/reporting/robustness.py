@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.visualization.labels import wilson_interval
+from src.paired import share_interval
 from src.visualization.reporting.evidence import Evidence
 from src.wording import percent
 
@@ -66,7 +66,7 @@ def views_text(evidence: Evidence) -> str:
 
 
 def _slice_row(row: dict[Any, Any]) -> dict[str, Any]:
-    low, high = wilson_interval(row["acc"], row["num_images"])
+    low, high = share_interval(row["acc"], row["num_images"], level=0.95)
     group = str(row["group"])
     # groups that have an order begin with their place in it
     name = group[2:] if group[:2] in ("1 ", "2 ", "3 ") else group

@@ -11,7 +11,7 @@ from src.artifacts import Predictions
 from src.data.suspects import read_suspects
 from src.features.packed import PackedSplit
 from src.layout import LABEL_ISSUES_DIR, PACKED_DIR, RunFolder
-from src.visualization.labels import wilson_interval
+from src.paired import share_interval
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def compare(predictions: Predictions, suspects: pd.DataFrame) -> Comparison:
 
 def _score(right: np.ndarray) -> Score:
     acc = float(right.mean())
-    return Score(num_images=len(right), acc=acc, interval=wilson_interval(acc, len(right)))
+    return Score(num_images=len(right), acc=acc, interval=share_interval(acc, len(right), level=0.95))
 
 
 def _test_predictions(run: RunFolder, pack: PackedSplit | None) -> Predictions | None:
