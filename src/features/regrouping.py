@@ -20,13 +20,11 @@ CHUNK = 256
 MIB = 2**20
 
 
-def regroup(
-    packed: Path, manifest: Manifest, features: FeaturesConfig, *, folder: Path, twins: Mapping[str, str]
-) -> None:
+def regroup(packed: Path, manifest: Manifest, features: FeaturesConfig, *, folder: Path) -> None:
     """Write into `folder` what build_features would for `manifest`, from the pixels of the same images in `packed`.
 
     The side of the images stays that of `packed`; channel statistics are those of the new train split. A split whose
-    images are the same as before is linked. `twins` maps the name of a further split to the one whose content it has.
+    images are the same as before is linked.
 
     Raises:
         ValueError: `packed` lacks an image of the manifest.
@@ -45,10 +43,7 @@ def regroup(
             else:
                 columns = {column: list(wanted[column]) for column in ("id", "path", "label")}
                 _copy_rows(sources, columns, folder=fresh / name, facts=facts)
-        for twin, name in twins.items():
-            _link_split(fresh / name, fresh / twin, digest=facts["digest"])
         counts = {name: len(wanted) for name, wanted in rows.items()}
-        counts |= {twin: counts[name] for twin, name in twins.items()}
         mean, std = channel_statistics(PackedSplit.load(fresh / "train"))
         settings = {"data": manifest.settings, "features": asdict(features)}
         write_json(fresh / STATISTICS_FILE, facts | {"counts": counts, "settings": settings, "mean": mean, "std": std})
@@ -88,7 +83,7 @@ def _rows(sources: Mapping[str, PackedSplit], homes: list[tuple[str, int]]) -> I
 
 
 def _link_split(source: Path, target: Path, *, digest: str) -> None:
-    """The same split under another name or digest; pixels and labels take no room where the disk can link files."""
+    """The same split under another digest; pixels and labels take no room where the disk can link files."""
     target.mkdir()
     for path in sorted(source.glob("*.npy")):
         try:

@@ -56,7 +56,7 @@ def test_regrouped_splits_are_what_build_features_makes_of_the_same_manifest(pac
     monkeypatch.setattr(regrouping, "CHUNK", 3)
     cfg = settings("data.folds=3", "data.fold=1")
     moved = with_val(packed, set(packed.rows("train")["id"][::3]), cfg)
-    regroup(PACKED_DIR, moved, cfg.features, folder=NEW, twins={})
+    regroup(PACKED_DIR, moved, cfg.features, folder=NEW)
     moved.save(DATASET_DIR)
     build_features(cfg)
     for name in ("train", "val", "test"):
@@ -70,17 +70,17 @@ def test_regrouped_splits_are_what_build_features_makes_of_the_same_manifest(pac
 def test_every_image_keeps_its_pixels_and_the_packed_data_stay_as_they_were(packed):
     before = pixels_by_id(PACKED_DIR, "train", "val", "test")
     cfg = settings("data.folds=3", "data.fold=0")
-    regroup(PACKED_DIR, with_val(packed, set(packed.rows("train")["id"][:5]), cfg), cfg.features, folder=NEW, twins={})
+    regroup(PACKED_DIR, with_val(packed, set(packed.rows("train")["id"][:5]), cfg), cfg.features, folder=NEW)
     assert pixels_by_id(NEW, "train", "val", "test") == before == pixels_by_id(PACKED_DIR, "train", "val", "test")
 
 
-def test_a_split_that_stays_and_a_twin_take_no_room(packed):
-    regroup(PACKED_DIR, packed, settings().features, folder=NEW, twins={"again": "train"})
-    for name, source in (("test", "test"), ("again", "train")):
-        linked, original = NEW / name / "images-000.npy", PACKED_DIR / source / "images-000.npy"
+def test_a_split_that_stays_takes_no_room(packed):
+    regroup(PACKED_DIR, packed, settings().features, folder=NEW)
+    for name in ("train", "test"):
+        linked, original = NEW / name / "images-000.npy", PACKED_DIR / name / "images-000.npy"
         assert linked.stat().st_ino == original.stat().st_ino
     facts = read_json(NEW / "statistics.json", made_by="")
-    assert facts["counts"]["again"] == facts["counts"]["train"] == len(PackedSplit.load(NEW / "again"))
+    assert facts["counts"]["train"] == len(PackedSplit.load(NEW / "train"))
 
 
 def test_splits_of_several_files_are_regrouped_too(packed, monkeypatch):
@@ -88,9 +88,9 @@ def test_splits_of_several_files_are_regrouped_too(packed, monkeypatch):
     monkeypatch.setattr("src.features.packed.SHARD_BYTES", 4 * 10 * 10 * 3)
     cfg = settings("data.folds=3", "data.fold=0")
     first = with_val(packed, set(packed.rows("train")["id"][:5]), cfg)
-    regroup(PACKED_DIR, first, cfg.features, folder=NEW, twins={})
+    regroup(PACKED_DIR, first, cfg.features, folder=NEW)
     assert len(list((NEW / "train").glob("images-*.npy"))) > 1
-    regroup(NEW, packed, cfg.features, folder=Path("back"), twins={})
+    regroup(NEW, packed, cfg.features, folder=Path("back"))
     assert pixels_by_id(Path("back"), "train", "val") == before
 
 
@@ -102,7 +102,7 @@ def test_an_image_that_is_not_packed_is_named(packed):
     lost = facts["ids"][0]
     write_json(index, facts | {"ids": ["other", *facts["ids"][1:]]})
     with pytest.raises(ValueError, match=rf"1 images are not packed, '{lost}' first; run build_features again"):
-        regroup(PACKED_DIR, moved, cfg.features, folder=NEW, twins={})
+        regroup(PACKED_DIR, moved, cfg.features, folder=NEW)
     assert not NEW.exists()
 
 

@@ -190,7 +190,7 @@ def test_the_spread_is_that_of_a_sample_and_one_fold_has_none():
 
 def test_the_gap_is_train_minus_each_other_split(tmp_path):
     run = RunFolder(tmp_path)
-    scored = {"val": (0.8, 0.5), "test": (0.7, 0.6), "interesting": (0.4, 0.9), "train_eval": (0.9, 0.1)}
+    scored = {"val": (0.8, 0.5), "test": (0.7, 0.6), "interesting": (0.4, 0.9), "train": (0.9, 0.1)}
     write_json(run.metrics, {name: {"acc": acc, "loss": loss} for name, (acc, loss) in scored.items()})
     write_record(run)
     row = cv.fold_row(run, 3)
@@ -281,8 +281,8 @@ def check_results(study: cv.Study, printed: str) -> None:
     held_out: list[str] = []
     for fold, row in table.iterrows():
         assert not (study.run(fold).path / "data").exists()
-        for name, file in (("train", "train_eval"), ("val", "val"), ("test", "test")):
-            scored = Predictions.load(study.run(fold).predictions / f"{file}.parquet")
+        for name in ("train", "val", "test"):
+            scored = Predictions.load(study.run(fold).predictions / f"{name}.parquet")
             assert row[f"{name}/acc"] == pytest.approx((scored.preds == scored.labels).mean())
             expected = study.manifest.rows("test")["id"] if name == "test" else None
             if name == "test":
@@ -368,4 +368,4 @@ def test_the_settings_of_a_fold_are_those_its_packed_data_say(pool):
     assert cv._pack(study, cfg, 1) == ""
     facts = read_json(study.run(1).path / PACKED_DIR / "statistics.json", made_by="")
     assert facts["settings"] == {"data": asdict(cfg.data), "features": asdict(cfg.features)}
-    assert facts["counts"][cv.TRAIN_TWIN] == facts["counts"]["train"]
+    assert cfg.predict.score_train

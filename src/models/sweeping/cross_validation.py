@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 POOLED = ("train", "val")
 FOLD_FILE = "fold.json"
-TRAIN_TWIN = "train_eval"
-"""Train once more, as a further split of a fold: predict_model scores every split but train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +131,8 @@ def fold_config(study: Study, fold: int) -> Config:
         "sweep": None,
         "data.folds": study.num_folds,
         "data.fold": fold,
-        # its twin is scored in its place
-        "predict.score_train": False,
+        # the gap to train is part of the results
+        "predict.score_train": True,
         "run.wandb.group": wandb.group or study.folder.name,
         "run.wandb.name": f"{wandb.name or study.folder.name}/{run.name}",
     }
@@ -176,7 +174,7 @@ def _pack(study: Study, cfg: Config, fold: int) -> str:
     if not target.exists():
         manifest = fold_manifest(study, cfg, fold)
         try:
-            regroup(PACKED_DIR, manifest, cfg.features, folder=target, twins={TRAIN_TWIN: "train"})
+            regroup(PACKED_DIR, manifest, cfg.features, folder=target)
         except OSError as error:
             return str(error)
     return ""
@@ -193,7 +191,6 @@ def fold_row(run: RunFolder, fold: int) -> dict[str, Any]:
     Train is scored like the others, after training and without augmentation.
     """
     scored = read_json(run.metrics, made_by="predict_model")
-    scored = {("train" if name == TRAIN_TWIN else name): metrics for name, metrics in scored.items()}
     names = ordered_splits(set(scored))
     record = RunRecord.load(run.train)
     row: dict[str, Any] = {"fold": fold}
