@@ -96,7 +96,7 @@ class SoupConfig(Section):
     runs: Annotated[list[str], Field(description="run folders of one network on one data set; their best checkpoints")]
     method: Annotated[
         Literal["greedy", "uniform"],
-        Field(description="greedy: only what val gains by, the best run first; uniform: the mean of all"),
+        Field(description="greedy: only what does not lower val, the best run first; uniform: the mean of all"),
     ]
     batches: Annotated[Count, Field(description="batches of train that batch norm's statistics are estimated on")]
 

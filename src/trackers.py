@@ -15,7 +15,7 @@ from src.trees import flat
 if TYPE_CHECKING:
     import pandas as pd
 
-INSTALL = "pip install -e .[trackers]"
+INSTALL = "make requirements, or pip install -e '.[trackers]'"
 MOST_IN_BATCH, MOST_CHARACTERS = 100, 6000
 """What MLflow takes at once, and of one value."""
 RUN_TAG = "run_id"

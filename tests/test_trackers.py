@@ -175,7 +175,7 @@ def test_a_missing_package_costs_one_warning_with_the_install_line(tmp_path, mon
     assert warning.startswith(
         f"{what} failed at the start (ImportError: run.trackers=[{name}] needs the package {package}"
     )
-    assert "pip install -e .[trackers]" in warning
+    assert "make requirements, or pip install -e '.[trackers]'" in warning
     assert len(read_metrics(RunFolder(tmp_path).metrics_log)) == 2
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from src.cli import run_verb
 from src.config import Config
 from src.layout import RunFolder, run_folder
+from src.wording import counted
 
 if TYPE_CHECKING:
     from src.models.checkpoint import TrainedModel
@@ -54,7 +55,7 @@ def predict_new(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: 
         log.info("%s: %s (%.1f %%)", name, pred, 100 * prob)
     for name, reason in list(new.unreadable.items())[:10]:
         log.warning("%s left out: %s", name, reason)
-    log.info("%d images predicted, %d unreadable; all in %s", len(table), len(new.unreadable), output)
+    log.info("%s predicted, %d unreadable; all in %s", counted(len(table), "image"), len(new.unreadable), output)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_a_network_without_feature_maps_leaves_no_file_and_a_word(tmp_path, capl
     split = Predictions(ids, ids, np.array([1]), np.array([[0.9, 0.1, 0.0]], np.float32), list("abc"), "test", "c")
     with caplog.at_level(logging.INFO):
         write_saliency(trained, one_image(), split, tmp_path / "saliency.npz", most=3)
-    assert "vit_tiny_patch16_224 has no feature maps that Grad-CAM could show" in caplog.text
+    assert "vit_tiny_patch16_224 at 32 px has no feature maps that Grad-CAM could show" in caplog.text
     assert not (tmp_path / "saliency.npz").exists()
 
 

@@ -28,7 +28,8 @@ def write_saliency(
     layer = last_maps(trained) if len(rows) else None
     if layer is None:
         if len(rows):
-            log.info("%s has no feature maps that Grad-CAM could show", trained.facts.model["name"])
+            side = trained.preprocess.img_size
+            log.info("%s at %d px has no feature maps that Grad-CAM could show", trained.facts.model["name"], side)
         return
     device = next(trained.model.parameters()).device
     images = torch.from_numpy(np.ascontiguousarray(split.gather(rows))).to(device)

@@ -13,8 +13,8 @@ from pydantic import Field
 from src.config import Config
 from src.features.statistics import load_statistics
 from src.layout import PACKED_DIR, RunFolder
-from src.models.children import child_environment, run_watched
-from src.models.sweeping.sweep_folder import changed, held, is_trained, open_folder, plan_of, remove_stray
+from src.models.children import child_environment
+from src.models.sweeping.sweep_folder import changed, held, open_folder, plan_of, train_and_score
 from src.schema import Count, Section
 from src.validation import typed
 from src.wording import counted
@@ -75,16 +75,8 @@ def run_one(cfg: Config, place: Path, values: dict[str, Any], *, held: int | Non
     Raises:
         SystemExit: a signal stopped it.
     """
-    run = RunFolder(place)
     own = changed(cfg, {"run_dir": place.as_posix(), "sweep": None, **values})
-    if not is_trained(run):
-        remove_stray(run)
-        if reason := run_watched("src.models.train_model", own, folder=place, held=held, watch=lambda: False):
-            return reason
-    if run.metrics.exists():
-        log.info("%s is finished already", place)
-        return ""
-    return run_watched("src.models.predict_model", own, folder=place, held=held, watch=lambda: False)
+    return train_and_score(own, RunFolder(place), held=held)
 
 
 def show(runs: list[Path], *, name: str) -> None:

@@ -1,6 +1,6 @@
 """What a search varies: its dimensions, checked against the schema, and the configuration of one point in them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -102,15 +102,22 @@ def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, dict
             raise ValueError(f"{KEY}.{key}={value} should be {{low: .., high: ..}} or {{choices: [..]}}")
 
 
-def _check_key(key: str) -> None:
+def check_section(key: str, allowed: Sequence[str], *, at: str, because: str, outside: str) -> None:
+    """Nothing, where the key is of a section that a sweep may vary.
+
+    Raises:
+        ValueError: it is not; `because` leads over to the sections that are, `outside` says where it can be set.
+    """
     section = key.partition(".")[0]
     if section not in section_keys(()):
-        raise ValueError(f"{KEY}.{key}: {section} is not a key; {suggestion(section, SEARCHED)}")
-    if section not in SEARCHED:
-        raise ValueError(
-            f"{KEY}.{key}: a search trains on the packed data as they are and varies {', '.join(SEARCHED)}; "
-            f"set {section} outside the space"
-        )
+        raise ValueError(f"{at}: {section} is not a key; {suggestion(section, allowed)}")
+    if section not in allowed:
+        raise ValueError(f"{at}: {because} {', '.join(allowed)}; set {section} outside {outside}")
+
+
+def _check_key(key: str) -> None:
+    because = "a search trains on the packed data as they are and varies"
+    check_section(key, SEARCHED, at=f"{KEY}.{key}", because=because, outside="the space")
 
 
 def _distribution(key: str, words: Mapping[str, Any], cfg: Config) -> BaseDistribution:

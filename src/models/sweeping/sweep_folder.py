@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ from src.config import Config, as_tree
 from src.files import read_json, write_json
 from src.layout import SWEEPS_DIR, RunFolder
 from src.logs import git_state
+from src.models.children import run_watched
 from src.trees import flat
 from src.validation import validate
 
@@ -106,6 +107,28 @@ def remove_stray(run: RunFolder) -> None:
     """Remove what a killed run left without a state to go on from: it is of no use and in the way."""
     if not run.resume.exists():
         shutil.rmtree(run.train, ignore_errors=True)
+
+
+def train_once(cfg: Config, run: RunFolder, *, held: int | None, watch: Callable[[], bool] = lambda: False) -> str:
+    """Why training failed, see `run_watched`; empty where it came to its end, now or in an earlier sweep."""
+    if is_trained(run):
+        return ""
+    remove_stray(run)
+    return run_watched("src.models.train_model", cfg, folder=run.path, held=held, watch=watch)
+
+
+def train_and_score(cfg: Config, run: RunFolder, *, held: int | None) -> str:
+    """Why training or scoring a run failed; empty where both are done, now or in an earlier sweep.
+
+    Raises:
+        SystemExit: a signal stopped it.
+    """
+    if reason := train_once(cfg, run, held=held):
+        return reason
+    if run.metrics.exists():
+        log.info("%s is finished already", run.path)
+        return ""
+    return run_watched("src.models.predict_model", cfg, folder=run.path, held=held, watch=lambda: False)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from src.artifacts import RunRecord
 from src.config import Config
 from src.layout import RunFolder
 from src.metrics_log import read_metrics
-from src.models.children import run_watched
-from src.models.sweeping.sweep_folder import is_trained, remove_stray
+from src.models.sweeping.sweep_folder import train_once
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ def run_trial(cfg: Config, watch: Watch, *, held: int | None) -> None:
     Raises:
         SystemExit: a signal stopped it; the trial is gone on with by the next search.
     """
-    reason = "" if watch.pruned or is_trained(watch.run) else _train(cfg, watch, held=held)
+    reason = "" if watch.pruned else train_once(cfg, watch.run, held=held, watch=watch)
     watch.report()
     if watch.pruned:
         _tell(watch.trial, TrialState.PRUNED, {"epochs": watch.epoch})
@@ -96,11 +95,6 @@ def remove_weights(run: RunFolder) -> None:
     """Give back the room of checkpoints and states; metrics, record and output stay."""
     for folder in (run.checkpoint("best"), run.checkpoint("last"), run.resume):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _train(cfg: Config, watch: Watch, *, held: int | None) -> str:
-    remove_stray(watch.run)
-    return run_watched("src.models.train_model", cfg, folder=watch.run.path, held=held, watch=watch)
 
 
 def _tell_result(watch: Watch) -> None:

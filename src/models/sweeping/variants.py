@@ -15,19 +15,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from src.choices import suggestion
 from src.compose import composed_tree
 from src.config import Config
 from src.features.statistics import load_statistics
 from src.files import write_json
 from src.layout import PACKED_DIR, RunFolder
-from src.models.children import run_watched
-from src.models.sweeping.search_space import SEARCHED, own_values
-from src.models.sweeping.sweep_folder import changed, held, is_trained, open_folder, plan_of, remove_stray
+from src.models.sweeping.search_space import SEARCHED, check_section, own_values
+from src.models.sweeping.sweep_folder import changed, held, open_folder, plan_of, train_and_score
 from src.models.sweeping.variant_results import VARIANT_FILE, results_text, row_of, write_results
 from src.schema import Section
 from src.selection import Selection, parse
-from src.validation import section_keys, typed
+from src.validation import typed
 
 log = logging.getLogger(__name__)
 
@@ -181,14 +179,8 @@ def _selection(name: str, overrides: Sequence[str]) -> Selection:
     except ValueError as error:
         raise ValueError(f"{OPTIONS}.variants.{name}: {error}") from None
     for key in (*selection.presets, *selection.values):
-        section = key.partition(".")[0]
-        if section not in section_keys(()):
-            raise ValueError(f"{OPTIONS}.variants.{name}: {section} is not a key; {suggestion(section, VARIED)}")
-        if section not in VARIED:
-            raise ValueError(
-                f"{OPTIONS}.variants.{name}: {key} is none of what differs between variants, which share the packed "
-                f"data: {', '.join(VARIED)}; set {section} outside the list"
-            )
+        because = f"{key} is none of what differs between variants, which share the packed data:"
+        check_section(key, VARIED, at=f"{OPTIONS}.variants.{name}", because=because, outside="the list")
     if None in selection.presets.values():
         raise ValueError(f"{OPTIONS}.variants.{name}: null is no preset; leave it out")
     return selection
@@ -201,16 +193,7 @@ def _run(found: Variants, variant: str, seed: int, *, held: int | None) -> str:
         log.info("%s is finished already: %s", run.name, run.path)
         return ""
     cfg = run_config(found, variant, seed, run)
-    for reason in _steps(cfg, run, held=held):
-        if reason:
-            return reason
+    if reason := train_and_score(cfg, run, held=held):
+        return reason
     write_json(run.path / VARIANT_FILE, row_of(run, variant, seed))
     return ""
-
-
-def _steps(cfg: Config, run: RunFolder, *, held: int | None) -> Iterator[str]:
-    """Why each step of a run failed, empty where it did not; what an earlier sweep has trained is not trained again."""
-    if not is_trained(run):
-        remove_stray(run)
-        yield run_watched("src.models.train_model", cfg, folder=run.path, held=held, watch=lambda: False)
-    yield run_watched("src.models.predict_model", cfg, folder=run.path, held=held, watch=lambda: False)
