@@ -78,7 +78,13 @@ def test_returns_that_do_not_help_end_in_an_error_with_step_rate_and_images(proj
 def test_a_loss_that_is_not_finite_at_the_end_of_an_epoch_goes_back_too(project, config, caplog):
     train_model(config(*EXPLODING, "train.max_skipped=100", "run_dir=models/saved"))
     assert record("models/saved")["facts"]["rollbacks"] == 2
-    assert "the validation loss is nan after epoch 1: back by 6 steps" in caplog.text
+    assert "the validation loss is nan after epoch 1, at step 6 (rate 1e+30): back by 6 steps" in caplog.text
+
+
+def test_an_evaluation_that_stays_without_a_finite_loss_ends_the_run(project, config):
+    ends = r"validation loss is nan after epoch 1, at step 6 \(rate .*\) after 1 return to a good epoch .*: lower optim"
+    with pytest.raises(ValueError, match=ends):
+        train_model(config(*EXPLODING, "train.max_skipped=100", "train.rollback={times: 1, factor: 0.5}"))
 
 
 def test_without_a_single_known_loss_in_an_epoch_the_error_says_where_it_was(project, config):

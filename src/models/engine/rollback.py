@@ -6,6 +6,7 @@ import math
 from src.models.engine.nonfinite import NotFiniteError
 from src.models.engine.recipe import Recipe
 from src.models.engine.state import TrainState
+from src.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +20,15 @@ def keep_good(state: TrainState, recipe: Recipe) -> None:
 
 
 def check_scored(state: TrainState, recipe: Recipe, metrics: dict[str, float]) -> None:
-    """Nothing, if the validation loss is finite, or there is no way back: then the next epochs may mend it.
+    """Nothing, if the validation loss is finite, or no return is asked for: then the next epochs may mend it.
 
     Raises:
         NotFiniteError: it is not.
     """
-    if not math.isfinite(metrics.get("val/loss", 0.0)) and state.rollbacks < recipe.rollback.times:
-        raise NotFiniteError(f"the validation loss is {metrics['val/loss']} after epoch {state.epoch + 1}")
+    if not math.isfinite(metrics.get("val/loss", 0.0)) and recipe.rollback.times:
+        rate = recipe.rate(state.step - 1, rollbacks=state.rollbacks)
+        told = f"after epoch {state.epoch + 1}, at step {state.step} (rate {rate:.3g})"
+        raise NotFiniteError(f"the validation loss is {metrics['val/loss']} {told}")
 
 
 def go_back(state: TrainState, recipe: Recipe, found: NotFiniteError) -> None:
@@ -36,7 +39,7 @@ def go_back(state: TrainState, recipe: Recipe, found: NotFiniteError) -> None:
     """
     most, factor = recipe.rollback.times, recipe.rollback.factor
     if state.rollbacks >= most:
-        before = f" after {most} returns to a good epoch (train.rollback.times)" if most else ""
+        before = f" after {counted(most, 'return')} to a good epoch (train.rollback.times)" if most else ""
         raise ValueError(f"{found}{before}: {ADVICE}") from None
     step = state.step
     state.go_back()
