@@ -110,10 +110,12 @@ def test_bf16_runs_on_this_device(project, config):
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_rate(project, config):
+    # no returns: after one the validation loss may be the first that is no number (tests/models/test_rollback.py)
+    wild = config("optimizer=sgd", "optimizer.lr=1e30", "train.clip=null", "train.rollback.times=0", "train.epochs=3")
     with pytest.raises(
         ValueError, match=r"training loss is (nan|inf) in epoch \d+, last in step \d+ \(rate .*lower optimizer.lr"
     ):
-        train_model(config("optimizer=sgd", "optimizer.lr=1e30", "train.clip=null", "train.epochs=3"))
+        train_model(wild)
 
 
 def test_packed_data_made_with_other_settings_is_refused_with_the_words_to_type(project, config):
