@@ -43,8 +43,8 @@ Image classification from raw files to a trusted model
   make relabel    decides them, and conflicting copies, one by one on a page of this machine
   make reset-params  back to the defaults in params.yaml
 
-  make test       the fast tests, with coverage; ARGS="-k packed --no-cov" is for pytest
-  make test-all   the slow ones too
+  make test       the fast tests; ARGS="-k packed" is for pytest
+  make test-all   the slow ones too, with coverage
   make lint       style, types, import floors and sizes; make format mends the style
   make docs       the documentation: docs/_build/html/index.html
   make notebooks  runs the notebooks
@@ -129,7 +129,7 @@ reset-params: $(READY)
 	@"$(PYTHON)" -m src.pipeline reset
 
 test: $(READY)
-	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 test-all: $(READY)
 	@"$(PYTHON)" -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=90 $(ARGS)

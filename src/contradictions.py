@@ -162,9 +162,9 @@ def _in_training(cfg: Config) -> list[Rule]:
             "use loss=cross_entropy or focal",
         ),
         (
-            teacher is not None and imbalance in ("logit_adjustment", "auto"),
-            f"train.distillation compares softmax probabilities, which train.imbalance={imbalance} may shift; "
-            "use train.imbalance=none, class_weights, balanced_sampler or focal",
+            teacher is not None and imbalance == "logit_adjustment",
+            f"train.distillation compares softmax probabilities, which train.imbalance={imbalance} shifts; "
+            "use train.imbalance=none, class_weights, balanced_sampler, focal or auto",
         ),
         (
             warmup >= epochs and warmup > 0,

@@ -121,7 +121,10 @@ def test_every_fault_is_told(tree):
             ["train.gradient_checkpointing=true", "train.compile=auto"],
         ),
         ({"loss.name": "bce", "train.distillation": TAUGHT}, ["train.distillation", "loss.name=bce"]),
-        ({"train.imbalance": "auto", "train.distillation": TAUGHT}, ["train.distillation", "train.imbalance=auto"]),
+        (
+            {"train.imbalance": "logit_adjustment", "train.distillation": TAUGHT},
+            ["train.distillation", "train.imbalance=logit_adjustment"],
+        ),
         ({"data.name": "folder", "data.path": "x", "data.archive": "a.zip"}, ["data.archive", "data.name=folder"]),
         ({"data.archive": "a.zip"}, ["data.archive", "data.name=digits"]),
         ({"data.folds": 5}, ["data.folds", "data.fold"]),
