@@ -144,6 +144,13 @@ def test_a_contradiction_names_both_keys(tree, changes, named):
     assert all(key in str(raised.value) for key in named)
 
 
+@pytest.mark.parametrize("imbalance", ["none", "class_weights", "balanced_sampler", "focal", "auto"])
+def test_what_leaves_probabilities_alone_goes_with_a_teacher(tree, imbalance):
+    put(tree, "train.imbalance", imbalance)
+    put(tree, "train.distillation", TAUGHT)
+    assert validate(tree).train.imbalance == imbalance
+
+
 def test_the_defaults_contradict_nothing(defaults):
     assert contradictions(defaults) == []
 
