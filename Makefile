@@ -38,6 +38,8 @@ Image classification from raw files to a trusted model
   make why        what differs between two runs, and how the metrics moved: ARGS="<run> <run>"
   make runs       every run there is: when, what, how good, how it ended
   make promote    makes a run the champion, unless it is worse than the present one: ARGS="<run>"
+  make serve      answers with predictions: http://127.0.0.1:8000, a page and POST /predict; ARGS="serve.port=9000"
+  make monitor    whether what comes to the service differs from what the model was tested on: reports/monitor
   make plan       what runs would cost, measured in a few steps of each: ARGS="model=resnet18,residual_cnn"
   make label-issues  labels that are probably wrong: reports/label_issues.html
   make relabel    decides them, and conflicting copies, one by one on a page of this machine
@@ -63,7 +65,7 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help create_environment requirements data features train predict report reset-params
 .PHONY: label-issues relabel sweep plan verify
-.PHONY: compare cost why runs promote
+.PHONY: compare cost why runs promote serve monitor
 .PHONY: test test-all lint format docs notebooks bench doctor clean
 
 help:
@@ -121,6 +123,12 @@ runs: $(READY)
 
 promote: $(READY)
 	@"$(PYTHON)" -m src.models.promote
+
+serve: $(READY)
+	@"$(PYTHON)" -m src.models.serve_model
+
+monitor: $(READY)
+	@"$(PYTHON)" -m src.visualization.monitor
 
 predict: $(READY)
 	@"$(PYTHON)" -m src.pipeline predict

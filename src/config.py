@@ -12,6 +12,7 @@ from pydantic import Field
 from src.config_compare import CompareConfig
 from src.config_data import DataConfig
 from src.config_predict import PredictConfig
+from src.config_serve import MonitorConfig, ServeConfig
 from src.config_training import AugmentConfig, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from src.schema import Count, Section
 
@@ -243,6 +244,8 @@ class Config(Section):
     labels: LabelsConfig
     report: ReportConfig
     compare: CompareConfig
+    serve: ServeConfig
+    monitor: MonitorConfig
     sweep: Annotated[SweepConfig | None, Field(description="a preset of `configs/sweep`; null: a single run")]
     run: RunConfig
 

@@ -18,9 +18,11 @@ SWEEPS_DIR = Path("models/sweeps")
 EXPERIMENTS_DIR = Path("models/experiments")
 CHAMPION = "champion"
 CHAMPION_FILE = Path("models/champion.json")
+REQUESTS_DIR = Path("data/requests")
 REPORTS_DIR = Path("reports")
 DATA_AUDIT_PAGE = REPORTS_DIR / "data_audit.html"
 LABEL_ISSUES_PAGE = REPORTS_DIR / "label_issues.html"
+MONITOR_DIR = REPORTS_DIR / "monitor"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """Final metrics keyed by split."""
         return self.path / "metrics.json"
+
+    @property
+    def reference(self) -> Path:
+        """How the images that the model was scored on look, and what it said of them: what monitor compares with."""
+        return self.predictions / "reference.json"
 
     @property
     def card(self) -> Path:

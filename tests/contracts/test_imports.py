@@ -26,6 +26,7 @@ THROUGH_PARAMS = {
     "config_compare",
     "config_data",
     "config_predict",
+    "config_serve",
     "config_training",
     "contradictions",
     "schema",

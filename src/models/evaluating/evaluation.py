@@ -9,6 +9,7 @@ import pandas as pd
 
 from src.artifacts import Predictions, RunRecord, ordered_splits
 from src.config_predict import PredictConfig
+from src.features.appearance import looks_of
 from src.features.packed import PackedSplit, drawn_share, part_of
 from src.features.statistics import STATISTICS_FILE
 from src.files import read_json, write_json
@@ -20,7 +21,8 @@ from src.models.evaluating.robustness import averaged, corruption_table, slice_t
 from src.models.evaluating.saliency import write_saliency
 from src.models.predictor import predict_split
 from src.models.runtime import Runtime
-from src.scorecard import TRAIN, scorecard
+from src.reference import reference_of
+from src.scorecard import TRAIN, VAL, scorecard
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Evaluation:
             log.info("%s: accuracy %.4f on %d images", name, figures["acc"], figures["num_images"])
         write_explanations(vectors, predicted, self.folder.predictions, self.cfg.explain)
         self._write_slices(packed, predicted)
+        self._write_reference(packed, predicted)
         if TEST in packed:
             self._write_test(packed[TEST], predicted[TEST], found)
         write_json(self.folder.metrics, found)
@@ -92,6 +95,12 @@ class Evaluation:
         tables = [slice_table(predicted[name], packed[name], self.cfg.slices) for name in names if self.cfg.slices]
         if any(len(table) for table in tables):
             pd.concat(tables).to_csv(self.folder.predictions / "slices.csv", index=False)
+
+    def _write_reference(self, packed: dict[str, PackedSplit], predicted: dict[str, Predictions]) -> None:
+        """What monitoring compares with: test, or val where there is no test."""
+        name = next((name for name in (TEST, VAL) if name in packed), None)
+        if name is not None:
+            reference_of(predicted[name], looks_of(packed[name])).save(self.folder.reference)
 
     def _write_test(self, split: PackedSplit, predictions: Predictions, found: dict[str, Any]) -> None:
         """What is told of the test split alone."""

@@ -1,0 +1,123 @@
+"""The service behind its addresses: who is let in, what is answered, and what is kept of it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from starlette.requests import ClientDisconnect, Request
+
+from src.config_serve import ServeConfig
+from src.data.checks import BadImage
+from src.models.checkpoint import load_facts
+from src.models.serving.engine import Answer, Engine
+from src.models.serving.figures import Figures
+from src.models.serving.intake import Refusal, read_body
+from src.request_log import Answered, RequestLog
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """A model that answers.
+
+    Attributes:
+        engine: the present one.
+        cfg: its settings.
+        requests: where answers are kept.
+        which: `best` or `last`, the checkpoint of the run.
+        figures: its counters.
+    """
+
+    engine: Engine
+    cfg: ServeConfig
+    requests: RequestLog
+    which: str
+    figures: Figures = field(default_factory=Figures)
+    _num_taken: int = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Within it the service answers."""
+        self.engine.batcher.start()
+        try:
+            yield
+        finally:
+            await self.engine.retire()
+
+    async def change(self, fresh: Engine) -> None:
+        """Answer with another engine from now on; what the one before it has taken it still answers."""
+        before, self.engine = self.engine, fresh
+        fresh.batcher.start()
+        log.info("%s answers now, in place of %s", fresh.folder.path, before.folder.path)
+        await before.retire()
+
+    async def answer(self, request: Request) -> tuple[Engine, Answer]:
+        """What the model says of the image in the body, and the engine that said it.
+
+        Raises:
+            Refusal: it cannot be answered; the reason says why.
+        """
+        try:
+            with self._admitted():
+                return await self._answered(request)
+        except Refusal as refusal:
+            self.figures.refused.labels(refusal.kind).inc()
+            raise
+
+    def ready(self) -> str | None:
+        """Why the service should not be sent images; None where all is well."""
+        try:
+            found = load_facts(self.engine.folder.checkpoint(self.which)).sha256
+        except ValueError as error:
+            return str(error)
+        if found != self.engine.sha256:
+            return f"{self.engine.folder.path} holds other weights by now; start the service again"
+        return None
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """A place among the images that are taken in, before a byte of this one is read."""
+        if self._num_taken >= self.cfg.max_waiting:
+            raise Refusal(503, "busy", f"{self._num_taken} images wait already (serve.max_waiting); try again")
+        self._num_taken += 1
+        self.figures.waiting.set(self._num_taken)
+        try:
+            yield
+        finally:
+            self._num_taken -= 1
+            self.figures.waiting.set(self._num_taken)
+
+    async def _answered(self, request: Request) -> tuple[Engine, Answer]:
+        try:
+            content = await read_body(request, max_mib=self.cfg.max_mib, seconds=self.cfg.body_s)
+            start, engine = time.perf_counter(), self.engine
+            answer = await engine.answer(content)
+        except ClientDisconnect:
+            raise Refusal(499, "left", "the client has left") from None
+        except BadImage as error:
+            raise Refusal(422, "bad_image", str(error)) from None
+        except RuntimeError as error:
+            raise Refusal(500, "failed", f"the forward pass failed: {error}") from None
+        self.figures.seconds.observe(time.perf_counter() - start)
+        await asyncio.to_thread(self._keep, engine, answer)
+        return engine, answer
+
+    def _keep(self, engine: Engine, answer: Answer) -> None:
+        pred = engine.trained.class_names[answer.pred]
+        self.figures.answered.labels(pred).inc()
+        row = Answered(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            checkpoint=engine.sha256,
+            pred=pred,
+            confidence=round(float(answer.probs.max()), 6),
+            width=answer.width,
+            height=answer.height,
+            looks={name: round(value, 6) for name, value in answer.looks.items()},
+        )
+        self.requests.append(row)
+        self.figures.log_failures.set(self.requests.failures)

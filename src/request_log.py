@@ -1,0 +1,155 @@
+"""What came to the service and what it answered: a JSON object per line, in files that take turns."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+PRESENT = "requests.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One image that was answered.
+
+    Attributes:
+        time: of the answer, UTC, ISO 8601.
+        checkpoint: digest of the weights that answered.
+        pred: the class named.
+        confidence: its probability.
+        width: px, after the EXIF turn, and so is `height`.
+        looks: measures of the packed image (`src/features/appearance.py`).
+    """
+
+    time: str
+    checkpoint: str
+    pred: str
+    confidence: float
+    width: int
+    height: int
+    looks: dict[str, float]
+
+
+class RequestLog:
+    """Appends to the newest file of a folder; no fault of the disk reaches the one who asks.
+
+    `failures` counts lines that could not be written.
+    """
+
+    def __init__(self, folder: Path, *, most_bytes: int, keep: int) -> None:
+        """No file is opened yet.
+
+        Args:
+            folder: of the files.
+            most_bytes: size at which the newest file becomes an older one.
+            keep: older files that stay.
+        """
+        self.folder, self.most_bytes, self.keep = folder, most_bytes, keep
+        self.failures = 0
+        self._lock = threading.Lock()
+
+    def append(self, row: Answered) -> None:
+        """Write a line, or count a failure; several threads may call at once."""
+        line = json.dumps(asdict(row), ensure_ascii=False) + "\n"
+        with self._lock:
+            self._append(line.encode("utf-8"))
+
+    def _append(self, line: bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._turn()
+            with self._present.open("ab") as file:
+                # what a full disk cut short must not swallow the line after it
+                start = b"" if file.tell() == 0 or self._ends_whole() else b"\n"
+                file.write(start + line)
+        except OSError as error:
+            if not self.failures:
+                reason = error.strerror or error
+                log.warning("the request log %s cannot be written (%s); answers go on", self._present, reason)
+            self.failures += 1
+
+    @property
+    def _present(self) -> Path:
+        return self.folder / PRESENT
+
+    def _ends_whole(self) -> bool:
+        with self._present.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read() == b"\n"
+
+    def _turn(self) -> None:
+        """Put the newest file among the older ones where it is full, and remove the oldest."""
+        if not self._present.exists() or self._present.stat().st_size < self.most_bytes:
+            return
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        self._present.rename(self.folder / f"requests-{stamp}.jsonl")
+        for path in older_files(self.folder)[: -self.keep]:
+            path.unlink()
+
+
+def older_files(folder: Path) -> list[Path]:
+    """Files that are full, the oldest first."""
+    return sorted(folder.glob("requests-*.jsonl"))
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Answers as a table, oldest first: time, checkpoint, pred, confidence, width, height and the looks by name.
+
+    `damaged` counts the lines that could not be read.
+    """
+
+    table: pd.DataFrame
+    damaged: int
+
+
+def read_requests(folder: Path, *, last: int | None) -> Requests:
+    """The newest `last` answers in the folder (None: all).
+
+    Raises:
+        ValueError: nothing was logged there.
+    """
+    files = [*older_files(folder), folder / PRESENT]
+    present = [path for path in files if path.exists()]
+    if not present:
+        raise ValueError(f"{folder} holds no requests yet; start the service (make serve) and send it images")
+    rows: list[dict[str, Any]] = []
+    damaged = 0
+    for path in reversed(present):
+        found, bad = _rows(path)
+        rows, damaged = found + rows, damaged + bad
+        if last is not None and len(rows) >= last:
+            break
+    return Requests(pd.DataFrame(rows[-last:] if last is not None else rows), damaged)
+
+
+def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    rows, damaged = [], 0
+    for row in map(_row, _lines(path)):
+        if row is None:
+            damaged += 1
+        else:
+            rows.append(row)
+    return rows, damaged
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        yield from file
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """The line as columns; None where it is damaged."""
+    try:
+        found = asdict(Answered(**json.loads(line)))
+        return found | {name: float(value) for name, value in found.pop("looks").items()}
+    except (ValueError, TypeError, AttributeError):
+        return None

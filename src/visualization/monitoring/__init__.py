@@ -1,0 +1,1 @@
+"""The page that says whether what comes to a model differs from what it was tested on."""

@@ -1,0 +1,100 @@
+"""The service as a process of its own: it drains when told to end, and bad images do not fill its memory."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from src.models.train_model import train_model
+from tests.models.conftest import configured
+from tests.models.test_serving import photo
+from tests.project import ROOT, environment
+
+GROWTH_MIB = 40
+NUM_BAD = 1000
+
+
+@contextmanager
+def process(folder: Path, *settings: str) -> Iterator["tuple[subprocess.Popen[str], str]"]:
+    """`make serve` without make, and its address."""
+    command = [sys.executable, "-m", "src.models.serve_model", "serve.port=0", *settings]
+    env = environment() | {"PYTHONPATH": str(ROOT)}
+    started = subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    said = ""
+    while (found := re.search(r"listening on (http://\S+)", said)) is None:
+        line = started.stderr.readline()
+        assert line, said
+        said += line
+    try:
+        yield started, found[1]
+    finally:
+        started.kill()
+        started.wait()
+        started.stderr.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_a_service_that_is_told_to_end_answers_what_it_took_in_and_takes_in_no_more(project):
+    train_model(configured("run_dir=models/pipeline"))
+    taken, halves = threading.Barrier(5), []
+    released = threading.Event()
+
+    def ask(address: str) -> None:
+        def parts() -> Iterator[bytes]:
+            content = photo()
+            yield content[:50]
+            taken.wait(60)
+            released.wait(60)
+            yield content[50:]
+
+        halves.append(httpx.post(f"{address}/predict", content=parts(), timeout=60).status_code)
+
+    with process(project) as (service, address):
+        asking = [threading.Thread(target=ask, args=(address,)) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        taken.wait(60)
+        while "serve_waiting 4.0" not in httpx.get(f"{address}/metrics").text:
+            assert service.poll() is None
+        service.send_signal(signal.SIGTERM)
+        refused = False
+        while not refused:
+            try:
+                httpx.get(f"{address}/healthz")
+            except httpx.TransportError:
+                refused = True
+        assert service.poll() is None
+        released.set()
+        for thread in asking:
+            thread.join(60)
+        assert halves == [200] * 4
+        assert service.wait(30) == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_thousand_bad_images_leave_the_memory_as_it_was(project):
+    train_model(configured("run_dir=models/pipeline"))
+    bad = [b"\x89PNG\r\n\x1a\n" + bytes(200_000), photo()[:-30], b"hello"]
+    with process(project, "serve.max_mib=1") as (service, address), httpx.Client(base_url=address) as client:
+
+        def send(number: int) -> None:
+            for row in range(number):
+                assert client.post("/predict", content=bad[row % 3]).status_code == 422
+
+        send(NUM_BAD // 5)
+        memory = psutil.Process(service.pid)
+        before = memory.memory_info().rss
+        send(NUM_BAD)
+        grown = (memory.memory_info().rss - before) / 2**20
+        assert grown < GROWTH_MIB
+        assert client.post("/predict", content=photo()).status_code == 200

@@ -1,0 +1,98 @@
+"""The same images raise no alarm, a known shift does, and what cannot be told is said to be so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.compose import compose
+from src.drift import CLASSES, overall, verdicts
+from src.reference import Reference
+from src.selection import Selection
+
+CFG = compose(Selection()).monitor
+NAMES = ["cat", "dog", "owl"]
+
+
+def images(number: int, *, seed: int, brightness: float = 0.5, cats: float = 0.4) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "pred": rng.choice(NAMES[:2], number, p=[cats, 1 - cats]),
+            "confidence": rng.beta(8, 2, number),
+            "brightness": rng.normal(brightness, 0.1, number),
+        }
+    )
+
+
+def reference(number: int = 2000, *, seed: int = 0) -> Reference:
+    return Reference(images(number, seed=seed), NAMES, "c0ffee", "test", 0.9)
+
+
+REFERENCE = reference()
+
+
+def found(came: pd.DataFrame, **settings: object) -> dict[str, str]:
+    return {each.measure: each.status for each in verdicts(REFERENCE, came, replace(CFG, **settings))}
+
+
+def test_images_like_those_of_the_reference_raise_no_more_false_alarms_than_the_level():
+    settings = replace(CFG, min_distance=0.0)
+    alarms = [
+        overall(verdicts(reference(300, seed=seed), images(300, seed=1000 + seed), settings)) == "drift"
+        for seed in range(400)
+    ]
+    # 4 of 400 are expected at a level of 0.01; more than 10 come once in 400 such tests, and the seeds are fixed
+    assert sum(alarms) <= 10
+    assert found(images(400, seed=1)) == dict.fromkeys(["confidence", "brightness", CLASSES], "alike")
+
+
+@pytest.mark.parametrize(
+    ("came", "measure"),
+    [
+        (images(200, seed=1, brightness=0.4), "brightness"),
+        (images(200, seed=1, cats=0.8), CLASSES),
+        (images(200, seed=1).assign(confidence=0.5), "confidence"),
+    ],
+)
+def test_a_known_shift_raises_the_alarm_of_its_measure_alone(came, measure):
+    statuses = found(came)
+    assert statuses.pop(measure) == "drift"
+    assert set(statuses.values()) == {"alike"}
+
+
+def test_what_differs_stands_first_and_with_its_numbers():
+    first, *others = verdicts(REFERENCE, images(500, seed=1, brightness=0.3), CFG)
+    assert (first.measure, first.status) == ("brightness", "drift")
+    assert first.before == pytest.approx(0.5, abs=0.02)
+    assert first.now == pytest.approx(0.3, abs=0.02)
+    assert first.distance > 0.5
+    assert first.chance < 1e-6
+    assert overall([first, *others]) == "drift"
+    assert overall(others) == "alike"
+
+
+def test_a_difference_too_small_to_matter_is_not_told_however_many_images_there_are():
+    many, came = reference(20_000), images(20_000, seed=1, brightness=0.51)
+    for least, status in ((CFG.min_distance, "alike"), (0.0, "drift")):
+        told = verdicts(many, came, replace(CFG, min_distance=least))
+        assert {each.measure: each.status for each in told}["brightness"] == status
+
+
+def test_too_few_images_are_their_own_status():
+    statuses = found(images(CFG.least - 1, seed=1, brightness=0.0))
+    assert set(statuses.values()) == {"too few"}
+    assert set(found(images(0, seed=1)).values()) == {"too few"}
+
+
+def test_a_measure_without_numbers_is_its_own_status_and_hides_no_other():
+    came = images(200, seed=1, cats=0.9).assign(brightness=np.nan)
+    assert found(came) == {"brightness": "not a number", "confidence": "alike", CLASSES: "drift"}
+    assert found(came.drop(columns="brightness"))["brightness"] == "not a number"
+
+
+def test_some_numbers_that_are_none_are_left_out():
+    came = images(400, seed=1)
+    came.loc[:50, "brightness"] = np.inf
+    assert found(came)["brightness"] == "alike"

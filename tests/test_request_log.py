@@ -1,0 +1,79 @@
+"""Answers are kept whole, in files that take turns; a full or damaged disk costs lines and is counted."""
+
+import logging
+
+import pytest
+
+from src.request_log import PRESENT, Answered, RequestLog, older_files, read_requests
+from tests.disks import small_disk
+
+
+def answered(number: int) -> Answered:
+    return Answered(
+        time=f"2026-01-01T00:00:{number:02d}",
+        checkpoint="c0ffee",
+        pred="Größe",
+        confidence=0.5,
+        width=3,
+        height=4,
+        looks={"brightness": 0.25},
+    )
+
+
+def kept(folder, *, most_bytes: int = 10**6, keep: int = 3) -> RequestLog:
+    return RequestLog(folder, most_bytes=most_bytes, keep=keep)
+
+
+def test_answers_are_read_back_in_their_order(tmp_path):
+    log = kept(tmp_path / "requests")
+    for number in range(3):
+        log.append(answered(number))
+    found = read_requests(tmp_path / "requests", last=None)
+    assert found.damaged == log.failures == 0
+    assert list(found.table["time"].str[-1]) == ["0", "1", "2"]
+    assert found.table.loc[0, ["pred", "width", "brightness"]].tolist() == ["Größe", 3, 0.25]
+
+
+def test_files_take_turns_and_the_oldest_go(tmp_path):
+    log = kept(tmp_path, most_bytes=1, keep=2)
+    for number in range(6):
+        log.append(answered(number))
+    assert len(older_files(tmp_path)) == 2
+    assert list(read_requests(tmp_path, last=None).table["time"].str[-1]) == ["3", "4", "5"]
+    assert list(read_requests(tmp_path, last=2).table["time"].str[-1]) == ["4", "5"]
+
+
+def test_damaged_lines_are_counted_and_the_others_read(tmp_path):
+    log = kept(tmp_path)
+    log.append(answered(0))
+    with (tmp_path / PRESENT).open("ab") as file:
+        file.write(b'\xff\xfe{"time": 3}\n[]\n{"time": "2026", "checkpoi')
+    log.append(answered(1))
+    found = read_requests(tmp_path, last=None)
+    assert list(found.table["time"].str[-1]) == ["0", "1"]
+    assert found.damaged == 3
+
+
+def test_a_full_disk_costs_lines_and_is_told_once(tmp_path, caplog):
+    with small_disk(tmp_path / "disk", size="64k") as disk, caplog.at_level(logging.WARNING):
+        log = kept(disk)
+        filler = disk / "filler"
+        log.append(answered(0))
+        with pytest.raises(OSError, match="No space left"):
+            filler.write_bytes(bytes(10**6))
+        for number in range(1, 60):
+            log.append(answered(number))
+        assert log.failures > 0
+        filler.unlink()
+        before = log.failures
+        log.append(answered(99))
+        assert log.failures == before
+        found = read_requests(disk, last=None)
+    assert len(found.table) + log.failures == 61
+    assert found.table["time"].iloc[-1].endswith("99")
+    assert caplog.text.count("cannot be written (No space left on device); answers go on") == 1
+
+
+def test_without_a_log_the_way_to_one_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no requests yet; start the service \(make serve\)"):
+        read_requests(tmp_path, last=None)
