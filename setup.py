@@ -36,7 +36,7 @@ setup(
         "packaging>=24",
         "pandas>=2.2,<4",
         "pillow>=11.3",
-        "prometheus-client>=0.21,<1",
+        "prometheus_client>=0.21,<1",
         "psutil>=6",
         "pyarrow>=18",
         "pydantic>=2.9,<3",

@@ -47,7 +47,7 @@ def test_a_configuration_cannot_be_changed(defaults):
     ("key", "value", "message"),
     [
         ("optimizer.lrr", 1, r"^optimizer\.lrr is not a key; did you mean lr\?$"),
-        ("seed", 1, r"^seed is not a key; did you mean sweep or schedule\?$"),
+        ("seed", 1, r"^seed is not a key; did you mean sweep or serve or schedule\?$"),
         ("zzz", 1, r"^zzz is not a key; allowed: augment, compare, data, "),
         ("run.wandb.projct", "a", r"^run\.wandb\.projct is not a key; did you mean project\?$"),
         ("train.epochs", "5", r'^train\.epochs="5" should be a valid integer$'),

@@ -163,6 +163,7 @@ JSON_FILES = {
     "`<run>/train/run.json`": "models/pipeline/train/run.json",
     "`<run>/train/best/model.json`": "models/pipeline/train/last/model.json",
     "`<run>/metrics.json`": "models/pipeline/metrics.json",
+    "`<run>/predictions/reference.json`": "models/pipeline/predictions/reference.json",
 }
 CSV_FILES = {
     "`data/interim/dataset/quarantine.csv`": "data/interim/dataset/quarantine.csv",
@@ -208,6 +209,9 @@ OTHERS = {
     # compared by tests/models/test_measure_cost.py, tests/test_runs.py and tests/visualization/test_compare.py
     "`<run>/cost.json`",
     "`models/champion.json`",
+    # compared by tests/test_request_log.py and tests/visualization/test_monitor.py
+    "`data/requests/requests.jsonl`",
+    "`reports/monitor/monitor.json`",
     "`<run>/metrics.csv`",
     "`models/experiments/<name>/experiment.json`",
     "`reports/<compare>/table.csv`",

@@ -1,11 +1,13 @@
 """Answers are kept whole, in files that take turns; a full or damaged disk costs lines and is counted."""
 
+import json
 import logging
 
 import pytest
 
 from src.request_log import PRESENT, Answered, RequestLog, older_files, read_requests
 from tests.disks import small_disk
+from tests.test_docs import dictionary
 
 
 def answered(number: int) -> Answered:
@@ -31,6 +33,8 @@ def test_answers_are_read_back_in_their_order(tmp_path):
     found = read_requests(tmp_path / "requests", last=None)
     assert found.damaged == log.failures == 0
     assert list(found.table["time"].str[-1]) == ["0", "1", "2"]
+    line = (tmp_path / "requests" / PRESENT).read_text("utf-8").splitlines()[0]
+    assert set(json.loads(line)) == dictionary("`data/requests/requests.jsonl`")
     assert found.table.loc[0, ["pred", "width", "brightness"]].tolist() == ["Größe", 3, 0.25]
 
 

@@ -14,6 +14,7 @@ from src.request_log import PRESENT, Answered, RequestLog
 from src.runs import load
 from src.selection import parse
 from src.visualization.monitor import monitor
+from tests.test_docs import dictionary
 from tests.visualization.browser import Browser, browser_path
 from tests.visualization.conftest import CHECKPOINT
 from tests.visualization.page_parser import PageParser
@@ -67,6 +68,7 @@ def test_a_shift_is_on_the_page_in_the_verdict_and_in_the_log(watched, caplog):
         monitor(configured(), [])
     told = verdict()
     assert (told["status"], told["num_images"], told["num_damaged"]) == ("drift", 30, 1)
+    assert set(told) == dictionary("`reports/monitor/monitor.json`")
     assert "brightness: 0.5" in caplog.text
     html = PAGE.read_text("utf-8")
     parsed = PageParser(html)
