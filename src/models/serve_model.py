@@ -10,6 +10,7 @@ What was answered is kept in data/requests, without the images, for monitor. Set
 
 import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from src.arguments import run_on_runs
@@ -90,7 +91,9 @@ def run_service(cfg: Config, service: "Service", load: "Loader | None", place: s
         limit_concurrency=cfg.serve.max_connections,
         timeout_graceful_shutdown=cfg.serve.drain_s,
     )
-    uvicorn.Server(settings).run(sockets=[place])
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(settings).run(sockets=[place])
+    log.info("ended")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def process(folder: Path, *settings: str) -> Iterator["tuple[subprocess.Popen[st
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-def test_a_service_that_is_told_to_end_answers_what_it_took_in_and_takes_in_no_more(project):
+@pytest.mark.parametrize(("told", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_a_service_that_is_told_to_end_answers_what_it_took_in_and_takes_in_no_more(project, told, code):
     train_model(configured("run_dir=models/pipeline"))
     taken, halves = threading.Barrier(5), []
     released = threading.Event()
@@ -66,7 +67,7 @@ def test_a_service_that_is_told_to_end_answers_what_it_took_in_and_takes_in_no_m
         taken.wait(60)
         while "serve_waiting 4.0" not in httpx.get(f"{address}/metrics").text:
             assert service.poll() is None
-        service.send_signal(signal.SIGTERM)
+        service.send_signal(told)
         refused = False
         while not refused:
             try:
@@ -78,7 +79,7 @@ def test_a_service_that_is_told_to_end_answers_what_it_took_in_and_takes_in_no_m
         for thread in asking:
             thread.join(60)
         assert halves == [200] * 4
-        assert service.wait(30) == -signal.SIGTERM
+        assert service.wait(30) == code
 
 
 @pytest.mark.slow
