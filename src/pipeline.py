@@ -209,6 +209,7 @@ def _train_result() -> str:
         f"run folder     {RUN.path.as_posix()}\n"
         "next           make report\n"
         '               make predict ARGS="predict.images=<image, folder or archive>"\n'
+        "               make serve\n"
         '               make train ARGS="model=resnet50d"\n'
         "               dvc exp run -S model=resnet50d\n"
     )

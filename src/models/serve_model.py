@@ -19,6 +19,8 @@ from src.layout import CHAMPION, CHAMPION_FILE, REQUESTS_DIR, RunFolder, run_fol
 from src.runs import chosen
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from src.models.serving.following import Loader
     from src.models.serving.service import Service
 
@@ -40,7 +42,9 @@ def serve_model(cfg: Config, words: list[str]) -> None:
         log.info("serving %s%s", folder.path, ", and each new champion after it" if follows else "")
         host, port = place.getsockname()[:2]
         log.info("listening on http://%s:%d (Ctrl-C ends it)", f"[{host}]" if ":" in host else host, port)
-        run_service(cfg, service, load if follows else None, place)
+        with suppress(KeyboardInterrupt):
+            server_of(service, load if follows else None).run(sockets=[place])
+        log.info("ended")
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -75,8 +79,8 @@ def prepared(cfg: Config, folder: RunFolder) -> "tuple[Service, Loader]":
     return Service(engine=load(folder), cfg=own, requests=requests, which=which), load
 
 
-def run_service(cfg: Config, service: "Service", load: "Loader | None", place: socket.socket) -> None:
-    """Answer at the socket until a signal comes; follow the champion where `load` is given."""
+def server_of(service: "Service", load: "Loader | None") -> "uvicorn.Server":
+    """What answers at a socket until a signal comes, and follows the champion where `load` is given."""
     import uvicorn
 
     from src.models.serving.app import create_app
@@ -88,12 +92,10 @@ def run_service(cfg: Config, service: "Service", load: "Loader | None", place: s
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=cfg.serve.max_connections,
-        timeout_graceful_shutdown=cfg.serve.drain_s,
+        limit_concurrency=service.cfg.max_connections,
+        timeout_graceful_shutdown=service.cfg.drain_s,
     )
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(settings).run(sockets=[place])
-    log.info("ended")
+    return uvicorn.Server(settings)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from src.artifacts import RunRecord
@@ -25,11 +24,9 @@ from src.files import write_json
 from src.layout import CHAMPION_FILE, PIPELINE_RUN, REQUESTS_DIR, RunFolder
 from src.models.checkpoint import FACTS_FILE, load_facts
 from src.models.predict_model import predict_model
-from src.models.serve_model import listening, prepared, serve_model
+from src.models.serve_model import listening, prepared, serve_model, server_of
 from src.models.serving import following
-from src.models.serving.app import create_app
 from src.models.serving.batching import Batcher
-from src.models.serving.following import Following
 from src.models.serving.service import Service
 from src.models.train_model import train_model
 from src.request_log import read_requests
@@ -84,8 +81,7 @@ def served(cfg: Config, run: RunFolder = RUNS[0], *, follows: bool = False) -> I
     """The run in service within the block."""
     with listening("127.0.0.1", 0) as place:
         service, load = prepared(cfg, run)
-        app = create_app(service, beside=Following(service, load).run if follows else None)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        server = server_of(service, load if follows else None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
         thread.start()
         live = Live(service, place.getsockname()[1])
@@ -230,6 +226,15 @@ def test_more_images_than_there_is_room_for_are_sent_away_for_a_second():
         until(lambda: live.count("serve_waiting") == 1, "the place was not given back")
         assert live.predict(photo()).status_code == 200
         waiting.pop().close()
+
+
+def test_more_connections_than_allowed_are_sent_away():
+    with served(configured("serve.max_connections=3")) as live:
+        idle = [live.connection() for _ in range(3)]
+        until(lambda: live.client.get("/healthz").status_code == 503, "a fourth connection was served")
+        for each in idle:
+            each.close()
+        until(lambda: live.client.get("/healthz").status_code == 200, "the places were not given back")
 
 
 def test_what_was_answered_is_kept_without_the_image(live):
