@@ -17,6 +17,7 @@ class ServeConfig(Section):
     batch_size: Annotated[Count, Field(description="most images in one forward pass: those that came meanwhile")]
     max_waiting: Annotated[Count, Field(description="images taken in at once; further ones are answered with 503")]
     max_connections: Annotated[Count, Field(description="open connections; further ones are answered with 503")]
+    max_pixels: Annotated[Count, Field(description="images of more pixels are refused by their header")]
     max_mib: Annotated[float, Field(gt=0, description="largest request in MiB")]
     body_s: Annotated[float, Field(gt=0, description="time for an image to arrive whole, in s")]
     drain_s: Annotated[Count, Field(description="time for what was taken in to be answered after a signal, in s")]

@@ -17,6 +17,8 @@ from src.paired import holm
 from src.reference import PREDICTED, Reference
 
 CLASSES = "predicted classes"
+LEAST_EXPECTED = 5.0
+"""Images of a class in each of the two below which the chi-squared test is not to be trusted (Cochran, 1954)."""
 
 Status = Literal["alike", "drift", "too few", "not a number"]
 WORST_FIRST: tuple[Status, ...] = ("drift", "not a number", "too few", "alike")
@@ -72,11 +74,10 @@ def overall(found: Sequence[Verdict]) -> Status:
 def _of_numbers(reference: Reference, came: pd.DataFrame, name: str, cfg: MonitorConfig) -> Verdict:
     from scipy.stats import ks_2samp
 
-    given = came[name].to_numpy(dtype=np.float64) if name in came else np.full(len(came), np.nan)
-    now, before = given[np.isfinite(given)], reference.table[name].to_numpy(dtype=np.float64)
-    if len(came) < cfg.least or len(before) < cfg.least:
+    now, before = numbers_of(came, name), numbers_of(reference.table, name)
+    if len(came) < cfg.least or len(reference.table) < cfg.least:
         return Verdict(measure=name, status="too few")
-    if len(now) < cfg.least:
+    if len(now) < cfg.least or len(before) < cfg.least:
         return Verdict(measure=name, status="not a number")
     result = ks_2samp(before, now)
     return Verdict(
@@ -96,8 +97,8 @@ def _of_classes(reference: Reference, came: pd.DataFrame, cfg: MonitorConfig) ->
         return Verdict(measure=CLASSES, status="too few")
     counts = np.stack([_counts(table[PREDICTED], reference.class_names) for table in (reference.table, came)])
     shares = counts / counts.sum(axis=1, keepdims=True)
-    seen = counts[:, counts.sum(axis=0) > 0]
-    chance = float(chi2_contingency(seen).pvalue) if seen.shape[1] > 1 else 1.0
+    pooled = _without_rare(counts)
+    chance = float(chi2_contingency(pooled).pvalue) if pooled.shape[1] > 1 else 1.0
     commonest = int(shares[0].argmax())
     return Verdict(
         measure=CLASSES,
@@ -107,6 +108,21 @@ def _of_classes(reference: Reference, came: pd.DataFrame, cfg: MonitorConfig) ->
         before=float(shares[0, commonest]),
         now=float(shares[1, commonest]),
     )
+
+
+def numbers_of(table: pd.DataFrame, name: str) -> np.ndarray:
+    """The finite numbers of a column; none where there is no such column."""
+    values = table[name].to_numpy(dtype=np.float64) if name in table else np.zeros(0)
+    found: np.ndarray = values[np.isfinite(values)]
+    return found
+
+
+def _without_rare(counts: np.ndarray) -> np.ndarray:
+    """Counts of shape (2, classes) in which the classes too rare for the test, which wants large counts, are one."""
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
+    rare = expected.min(axis=0) < LEAST_EXPECTED
+    pooled: np.ndarray = np.concatenate([counts[:, ~rare], counts[:, rare].sum(axis=1, keepdims=True)], axis=1)
+    return pooled[:, pooled.sum(axis=0) > 0]
 
 
 def _counts(names: "pd.Series[Any]", class_names: list[str]) -> np.ndarray:

@@ -10,7 +10,8 @@ from src.artifacts import Predictions
 from src.files import read_json, write_json
 
 PREDICTED, CONFIDENCE = "pred", "confidence"
-DIGITS = 4
+DIGITS = 6
+"""Of the reference and of the request log alike: where many values are equal, rounding them otherwise is a distance."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,18 +54,15 @@ class RequestLog:
         """
         self.folder, self.most_bytes, self.keep = folder, most_bytes, keep
         self.failures = 0
-        self._lock = threading.Lock()
 
     def append(self, row: Answered) -> None:
-        """Write a line, or count a failure; several threads may call at once."""
-        line = json.dumps(asdict(row), ensure_ascii=False) + "\n"
-        with self._lock:
-            self._append(line.encode("utf-8"))
-
-    def _append(self, line: bytes) -> None:
+        """Write a line, or count a failure."""
+        line = (json.dumps(asdict(row), ensure_ascii=False) + "\n").encode("utf-8")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._turn()
+            # another service may be turning it, or someone is reading it on Windows: then it grows a little longer
+            with suppress(OSError):
+                self._turn()
             with self._present.open("ab") as file:
                 # what a full disk cut short must not swallow the line after it
                 start = b"" if file.tell() == 0 or self._ends_whole() else b"\n"
@@ -102,33 +99,35 @@ def older_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Requests:
-    """Answers as a table, oldest first: time, checkpoint, pred, confidence, width, height and the looks by name.
+    """Answers of one checkpoint as a table, oldest first: the fields of `Answered`, and the looks by name.
 
-    `damaged` counts the lines that could not be read.
+    `num_others` counts answers of other checkpoints among what was read, `damaged` lines that could not be.
     """
 
     table: pd.DataFrame
+    num_others: int
     damaged: int
 
 
-def read_requests(folder: Path, *, last: int | None) -> Requests:
-    """The newest `last` answers in the folder (None: all).
+def read_requests(folder: Path, checkpoint: str, *, last: int | None) -> Requests:
+    """The newest `last` answers of the checkpoint in the folder (None: all).
 
     Raises:
         ValueError: nothing was logged there.
     """
-    files = [*older_files(folder), folder / PRESENT]
-    present = [path for path in files if path.exists()]
+    present = [path for path in (*older_files(folder), folder / PRESENT) if path.exists()]
     if not present:
         raise ValueError(f"{folder} holds no requests yet; start the service (make serve) and send it images")
-    rows: list[dict[str, Any]] = []
-    damaged = 0
+    own: list[dict[str, Any]] = []
+    num_others = damaged = 0
     for path in reversed(present):
-        found, bad = _rows(path)
-        rows, damaged = found + rows, damaged + bad
-        if last is not None and len(rows) >= last:
+        rows, bad = _rows(path)
+        found = [row for row in rows if row["checkpoint"] == checkpoint]
+        own, num_others, damaged = found + own, num_others + len(rows) - len(found), damaged + bad
+        if last is not None and len(own) >= last:
             break
-    return Requests(pd.DataFrame(rows[-last:] if last is not None else rows), damaged)
+    table = pd.DataFrame(own if last is None else own[-last:])
+    return Requests(table, num_others, damaged)
 
 
 def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:

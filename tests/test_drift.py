@@ -8,7 +8,7 @@ import pytest
 
 from src.compose import compose
 from src.drift import CLASSES, overall, verdicts
-from src.reference import Reference
+from src.reference import DIGITS, Reference
 from src.selection import Selection
 
 CFG = compose(Selection()).monitor
@@ -78,6 +78,33 @@ def test_a_difference_too_small_to_matter_is_not_told_however_many_images_there_
     for least, status in ((CFG.min_distance, "alike"), (0.0, "drift")):
         told = verdicts(many, came, replace(CFG, min_distance=least))
         assert {each.measure: each.status for each in told}["brightness"] == status
+
+
+def test_equal_numbers_are_alike_whichever_way_they_came(tmp_path):
+    rng = np.random.default_rng(0)
+    sure = 1 - rng.exponential(1e-4, 1000).clip(0, 0.9)
+    table = images(1000, seed=0).assign(confidence=sure)
+    Reference(table, NAMES, "c0ffee", "test", 0.9).save(tmp_path / "reference.json")
+    saved = Reference.load(tmp_path / "reference.json")
+    told = verdicts(saved, table.round(DIGITS), CFG)
+    assert {each.measure: each.distance for each in told} == dict.fromkeys(["confidence", "brightness", CLASSES], 0)
+
+
+def test_many_rare_classes_raise_no_more_false_alarms_than_the_level():
+    names = [f"{number:03d}" for number in range(300)]
+    shares = 1 / np.arange(1, 301)
+    rng = np.random.default_rng(0)
+
+    def drawn(number: int) -> pd.DataFrame:
+        return pd.DataFrame({"pred": rng.choice(names, number, p=shares / shares.sum()), "confidence": 0.5})
+
+    alarms = [
+        overall(verdicts(Reference(drawn(3000), names, "c0ffee", "test", 0.9), drawn(150), CFG)) == "drift"
+        for _ in range(300)
+    ]
+    assert sum(alarms) <= 8
+    many = Reference(drawn(3000), names, "c0ffee", "test", 0.9)
+    assert overall(verdicts(many, drawn(150).assign(pred=names[-1]), CFG)) == "drift"
 
 
 def test_too_few_images_are_their_own_status():

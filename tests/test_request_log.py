@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +11,10 @@ from tests.disks import small_disk
 from tests.test_docs import dictionary
 
 
-def answered(number: int) -> Answered:
+def answered(number: int, *, checkpoint: str = "c0ffee") -> Answered:
     return Answered(
         time=f"2026-01-01T00:00:{number:02d}",
-        checkpoint="c0ffee",
+        checkpoint=checkpoint,
         pred="Größe",
         confidence=0.5,
         width=3,
@@ -30,7 +31,7 @@ def test_answers_are_read_back_in_their_order(tmp_path):
     log = kept(tmp_path / "requests")
     for number in range(3):
         log.append(answered(number))
-    found = read_requests(tmp_path / "requests", last=None)
+    found = read_requests(tmp_path / "requests", "c0ffee", last=None)
     assert found.damaged == log.failures == 0
     assert list(found.table["time"].str[-1]) == ["0", "1", "2"]
     line = (tmp_path / "requests" / PRESENT).read_text("utf-8").splitlines()[0]
@@ -43,8 +44,29 @@ def test_files_take_turns_and_the_oldest_go(tmp_path):
     for number in range(6):
         log.append(answered(number))
     assert len(older_files(tmp_path)) == 2
-    assert list(read_requests(tmp_path, last=None).table["time"].str[-1]) == ["3", "4", "5"]
-    assert list(read_requests(tmp_path, last=2).table["time"].str[-1]) == ["4", "5"]
+    assert list(read_requests(tmp_path, "c0ffee", last=None).table["time"].str[-1]) == ["3", "4", "5"]
+    assert list(read_requests(tmp_path, "c0ffee", last=2).table["time"].str[-1]) == ["4", "5"]
+
+
+def test_the_newest_answers_of_a_checkpoint_are_found_behind_those_of_another(tmp_path):
+    log = kept(tmp_path, most_bytes=2000, keep=9)
+    for number in range(20):
+        log.append(answered(number))
+    for number in range(20, 50):
+        log.append(answered(number, checkpoint="other"))
+    assert len(older_files(tmp_path)) > 1
+    found = read_requests(tmp_path, "c0ffee", last=3)
+    assert list(found.table["time"].str[-2:]) == ["17", "18", "19"]
+    assert found.num_others == 30
+
+
+def test_a_file_that_cannot_take_its_turn_goes_on_growing(tmp_path, monkeypatch):
+    log = kept(tmp_path, most_bytes=1)
+    log.append(answered(0))
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError("in use")))
+    log.append(answered(1))
+    assert log.failures == 0
+    assert len(read_requests(tmp_path, "c0ffee", last=None).table) == 2
 
 
 def test_damaged_lines_are_counted_and_the_others_read(tmp_path):
@@ -53,7 +75,7 @@ def test_damaged_lines_are_counted_and_the_others_read(tmp_path):
     with (tmp_path / PRESENT).open("ab") as file:
         file.write(b'\xff\xfe{"time": 3}\n[]\n{"time": "2026", "checkpoi')
     log.append(answered(1))
-    found = read_requests(tmp_path, last=None)
+    found = read_requests(tmp_path, "c0ffee", last=None)
     assert list(found.table["time"].str[-1]) == ["0", "1"]
     assert found.damaged == 3
 
@@ -72,7 +94,7 @@ def test_a_full_disk_costs_lines_and_is_told_once(tmp_path, caplog):
         before = log.failures
         log.append(answered(99))
         assert log.failures == before
-        found = read_requests(disk, last=None)
+        found = read_requests(disk, "c0ffee", last=None)
     assert len(found.table) + log.failures == 61
     assert found.table["time"].iloc[-1].endswith("99")
     assert caplog.text.count("cannot be written (No space left on device); answers go on") == 1
@@ -80,4 +102,4 @@ def test_a_full_disk_costs_lines_and_is_told_once(tmp_path, caplog):
 
 def test_without_a_log_the_way_to_one_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"holds no requests yet; start the service \(make serve\)"):
-        read_requests(tmp_path, last=None)
+        read_requests(tmp_path, "c0ffee", last=None)

@@ -11,6 +11,7 @@ What was answered is kept in data/requests, without the images, for monitor. Set
 import logging
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from src.arguments import run_on_runs
@@ -36,9 +37,9 @@ def serve_model(cfg: Config, words: list[str]) -> None:
         ValueError: several runs, no usable checkpoint, or the port is taken.
     """
     follows = words == [CHAMPION] or (not words and CHAMPION_FILE.exists())
-    folder = run_folder(CHAMPION if follows else None) if follows or not words else chosen(words, least=1, most=1)[0]
+    folder = chosen(words, least=1, most=1)[0] if words else run_folder(CHAMPION if follows else None)
     with listening(cfg.serve.host, cfg.serve.port) as place:
-        service, load = prepared(cfg, folder)
+        service, load = prepared(cfg, None if follows else folder)
         log.info("serving %s%s", folder.path, ", and each new champion after it" if follows else "")
         host, port = place.getsockname()[:2]
         log.info("listening on http://%s:%d (Ctrl-C ends it)", f"[{host}]" if ":" in host else host, port)
@@ -62,21 +63,20 @@ def listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def prepared(cfg: Config, folder: RunFolder) -> "tuple[Service, Loader]":
-    """The service of a run, and what makes an engine of another run."""
+def prepared(cfg: Config, folder: RunFolder | None) -> "tuple[Service, Loader]":
+    """The service of a run, of the champion where it is None, and what makes an engine of another run."""
     from src.models import runtime
-    from src.models.serving.engine import Engine, load_engine
+    from src.models.serving.engine import load_engine
+    from src.models.serving.following import champion_checkpoint
+    from src.models.serving.keeping import Keeper
     from src.models.serving.service import Service
     from src.request_log import RequestLog
 
-    which, own = cfg.predict.checkpoint, cfg.serve
-    place = runtime.start(cfg.run, "fp32")
-
-    def load(run: RunFolder) -> Engine:
-        return load_engine(run, which, place, batch_size=own.batch_size, max_pixels=cfg.data.max_pixels)
-
+    own = cfg.serve
+    run, which = champion_checkpoint() if folder is None else (folder, cfg.predict.checkpoint)
+    load = partial(load_engine, place=runtime.start(cfg.run, "fp32"), cfg=own)
     requests = RequestLog(REQUESTS_DIR, most_bytes=int(own.log_mib * MIB), keep=own.log_files)
-    return Service(engine=load(folder), cfg=own, requests=requests, which=which), load
+    return Service(engine=load(run, which), cfg=own, requests=Keeper(requests)), load
 
 
 def server_of(service: "Service", load: "Loader | None") -> "uvicorn.Server":
@@ -92,7 +92,8 @@ def server_of(service: "Service", load: "Loader | None") -> "uvicorn.Server":
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=service.cfg.max_connections,
+        # it counts the connection that it looks at
+        limit_concurrency=service.cfg.max_connections + 1,
         timeout_graceful_shutdown=service.cfg.drain_s,
     )
     return uvicorn.Server(settings)

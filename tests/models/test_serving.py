@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -16,17 +17,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 
 from src.artifacts import RunRecord
+from src.champion import Champion
 from src.config import Config
-from src.files import write_json
 from src.layout import CHAMPION_FILE, PIPELINE_RUN, REQUESTS_DIR, RunFolder
 from src.models.checkpoint import FACTS_FILE, load_facts
 from src.models.predict_model import predict_model
 from src.models.serve_model import listening, prepared, serve_model, server_of
 from src.models.serving import following
 from src.models.serving.batching import Batcher
+from src.models.serving.engine import Engine
 from src.models.serving.service import Service
 from src.models.train_model import train_model
 from src.request_log import read_requests
@@ -77,26 +80,31 @@ class Live:
 
 
 @contextmanager
-def served(cfg: Config, run: RunFolder = RUNS[0], *, follows: bool = False) -> Iterator[Live]:
-    """The run in service within the block."""
+def served(cfg: Config, run: RunFolder | None = RUNS[0]) -> Iterator[Live]:
+    """The run in service within the block; the champion, and what follows it, where it is None."""
     with listening("127.0.0.1", 0) as place:
         service, load = prepared(cfg, run)
-        server = server_of(service, load if follows else None)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
-        thread.start()
-        live = Live(service, place.getsockname()[1])
-        try:
+        with running(server_of(service, load if run is None else None), service, place) as live:
             yield live
-        finally:
-            live.client.close()
-            server.should_exit = True
-            thread.join(30)
-            assert not thread.is_alive()
+
+
+@contextmanager
+def running(server: "uvicorn.Server", service: Service, place: socket.socket) -> Iterator[Live]:
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
+    thread.start()
+    live = Live(service, place.getsockname()[1])
+    try:
+        yield live
+    finally:
+        live.client.close()
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
 def live(trained) -> Iterator[Live]:
-    with served(configured("data.max_pixels=1000000", "serve.max_mib=0.5")) as started:
+    with served(configured("serve.max_pixels=1000000", "serve.max_mib=0.5")) as started:
         yield started
 
 
@@ -238,9 +246,13 @@ def test_more_connections_than_allowed_are_sent_away():
 
 
 def test_what_was_answered_is_kept_without_the_image(live):
-    before = len(read_requests(REQUESTS_DIR, last=None).table)
-    found = live.predict(photo(1)).json()
-    table = read_requests(REQUESTS_DIR, last=None).table
+    content = photo(1)
+    found = live.predict(content).json()
+    live.service.requests.flush()
+    before = len(read_requests(REQUESTS_DIR, found["checkpoint"], last=None).table)
+    assert live.predict(content).json()["pred"] == found["pred"]
+    live.service.requests.flush()
+    table = read_requests(REQUESTS_DIR, found["checkpoint"], last=None).table
     row = table.iloc[-1]
     assert len(table) == before + 1
     assert (row["pred"], row["checkpoint"], row["width"], row["height"]) == (found["pred"], found["checkpoint"], 36, 24)
@@ -254,6 +266,7 @@ def test_a_log_that_cannot_be_written_costs_no_answer(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.WARNING), served(configured()) as live:
         assert [live.predict(photo()).status_code for _ in range(3)] == [200, 200, 200]
+        live.service.requests.flush()
         assert live.count("serve_log_failures") == 3
     assert caplog.text.count("answers go on") == 1
 
@@ -274,9 +287,10 @@ def test_other_weights_in_the_run_folder_make_the_service_unready(live):
         path.write_bytes(facts)
 
 
-def crown(run: RunFolder) -> None:
-    facts = load_facts(run.checkpoint("best"))
-    write_json(CHAMPION_FILE, {"run": run.path.as_posix(), "checkpoint": facts.sha256})
+def crown(run: RunFolder, which: str = "best") -> None:
+    facts = load_facts(run.checkpoint(which))
+    told = {"run": run.path.as_posix(), "run_id": "", "checkpoint": facts.sha256, "data_digest": "", "metrics": {}}
+    Champion(**told, promoted="", reason="", before=None).save()
 
 
 def test_a_new_champion_answers_without_a_break(monkeypatch, caplog):
@@ -285,7 +299,7 @@ def test_a_new_champion_answers_without_a_break(monkeypatch, caplog):
     content = photo()
     try:
         crown(RUNS[0])
-        with caplog.at_level(logging.INFO, logger="src"), served(configured(), follows=True) as live:
+        with caplog.at_level(logging.INFO, logger="src"), served(configured(), None) as live:
             assert live.predict(content).json()["checkpoint"] == digests[0]
             CHAMPION_FILE.write_text(json.dumps({"run": "models/gone", "checkpoint": "x"}))
             until(lambda: "cannot be served" in caplog.text, "a champion that is gone was not told")
@@ -310,13 +324,46 @@ def test_a_new_champion_answers_without_a_break(monkeypatch, caplog):
         CHAMPION_FILE.unlink(missing_ok=True)
 
 
-def test_a_forward_pass_that_fails_costs_the_images_in_it_and_no_other():
+def test_a_champion_that_cannot_be_loaded_is_told_once_and_the_next_one_answers(monkeypatch, caplog):
+    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.02)
+    copy = RunFolder(Path("models/runs/copy"))
+    shutil.copytree(RUNS[0].path, copy.path, dirs_exist_ok=True)
+    tries = []
+
+    def short_of_memory(folder: RunFolder, which: str) -> Engine:
+        tries.append(folder.name)
+        if folder.name == "other":
+            raise RuntimeError("out of memory")
+        return load(folder, which)
+
+    def run_told() -> str:
+        return live.client.get("/model").json()["run"]
+
+    try:
+        crown(RUNS[0])
+        with caplog.at_level(logging.INFO, logger="src"), listening("127.0.0.1", 0) as place:
+            service, load = prepared(configured(), None)
+            with running(server_of(service, short_of_memory), service, place) as live:
+                crown(RUNS[1])
+                until(lambda: "out of memory" in caplog.text, "it was not told")
+                assert run_told() == "models/pipeline"
+                crown(copy)
+                until(lambda: run_told() == "models/runs/copy", "the next champion does not answer")
+                assert live.predict(photo()).status_code == 200
+        assert tries == ["other", "copy"]
+        assert caplog.text.count("out of memory") == 1
+    finally:
+        CHAMPION_FILE.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), MemoryError("out of memory")])
+def test_a_forward_pass_that_fails_costs_the_images_in_it_and_no_other(error):
     passes = []
 
     def score(pixels: np.ndarray) -> np.ndarray:
         passes.append(len(pixels))
         if (pixels == 13).any():
-            raise RuntimeError("out of memory")
+            raise error
         return pixels.reshape(len(pixels), -1)[:, :1].astype(np.float32)
 
     async def scenario() -> list[object]:

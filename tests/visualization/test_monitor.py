@@ -97,6 +97,28 @@ def test_answers_of_another_checkpoint_are_their_own_status(watched):
     )
 
 
+def test_the_newest_answers_of_the_run_are_looked_at_whoever_answered_since(watched):
+    answer(30, brightness=0.1)
+    answer(40, brightness=0.5, checkpoint="other")
+    monitor(configured("monitor.last=20"), [])
+    assert (verdict()["status"], verdict()["num_images"], verdict()["num_others"]) == ("drift", 20, 40)
+
+
+def test_a_measure_that_no_answer_has_is_told_and_the_page_drawn(watched):
+    answer(30, brightness=float("nan"))
+    monitor(configured("monitor.min_distance=0.7"), [])
+    assert {each["measure"]: each["status"] for each in verdict()["verdicts"]}["brightness"] == "not a number"
+    assert len(PageParser(PAGE.read_text("utf-8")).found("svg")) == 2
+
+
+def test_a_run_that_was_trained_again_since_it_was_scored_is_told_apart(watched):
+    path = RunFolder(PIPELINE_RUN).checkpoint("best") / "model.json"
+    path.write_text(path.read_text("utf-8").replace(CHECKPOINT, "other"), "utf-8")
+    answer(30, brightness=0.1)
+    with pytest.raises(ValueError, match=r"pipeline was scored with other weights .*predict_model run_dir=models/p"):
+        monitor(configured(), [])
+
+
 def test_too_few_answers_are_their_own_status(watched):
     answer(4, brightness=0.1)
     monitor(configured(), [])

@@ -115,6 +115,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response)
     def metrics() -> Response:
         """Counters, as Prometheus reads them."""
+        service.figures.log_failures.set(service.requests.failures)
         return Response(service.figures.text(), media_type="text/plain; version=0.0.4")
 
 

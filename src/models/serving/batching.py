@@ -69,14 +69,14 @@ class Batcher:
 
     async def _pass(self, batch: list[_Asked]) -> None:
         """Answer each of the batch, with the error where the pass fails."""
-        pixels = np.stack([asked.pixels for asked in batch])
         try:
+            pixels = np.stack([asked.pixels for asked in batch])
             probs = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, pixels)
-        except RuntimeError as error:
-            log.error("a forward pass of %d images failed: %s", len(batch), error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get an answer and the next pass runs
+            log.error("a forward pass of %d images failed: %r", len(batch), error)
             for asked in batch:
                 if not asked.answer.done():
-                    asked.answer.set_exception(RuntimeError(str(error)))
+                    asked.answer.set_exception(RuntimeError(str(error) or type(error).__name__))
             return
         for asked, row in zip(batch, probs, strict=True):
             if not asked.answer.done():

@@ -1,14 +1,17 @@
 """A model in service: from the bytes of an image to an answer, by the same way as predict_model goes."""
 
 import asyncio
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
 from src.calibration import at_temperature
+from src.config_serve import ServeConfig
 from src.features.appearance import appearance
 from src.files import read_json
 from src.layout import RunFolder
@@ -17,6 +20,9 @@ from src.models.checkpoint import TrainedModel
 from src.models.runtime import Runtime
 from src.models.scoring import score
 from src.models.serving.batching import Batcher
+from src.reference import Reference
+
+log = logging.getLogger(__name__)
 
 RETIRE_LOOK_S = 0.05
 
@@ -57,36 +63,28 @@ class _Taken:
 class Engine:
     """One checkpoint on one device."""
 
-    def __init__(
-        self, folder: RunFolder, trained: TrainedModel, place: Runtime, *, batch_size: int, max_pixels: int
-    ) -> None:
-        """Ready to `start`.
+    def __init__(self, folder: RunFolder, which: str, trained: TrainedModel, place: Runtime, cfg: ServeConfig) -> None:
+        """Ready for its batcher to be started.
 
         Args:
             folder: of the run.
-            trained: its checkpoint.
+            which: its `best` or `last` checkpoint.
+            trained: what was loaded from there.
             place: where the forward passes run.
-            batch_size: most images in one of them.
-            max_pixels: larger images are refused by their header.
+            cfg: how many images go together, and how large they may be.
         """
-        self.folder, self.trained = folder, trained
-        self._place, self._max_pixels = place, max_pixels
+        self.folder, self.checkpoint, self.trained = folder, folder.checkpoint(which), trained
+        self.threshold = threshold_of(folder, self.sha256)
+        self._place, self._max_pixels = place, cfg.max_pixels
         self._num_open = 0
-        self.batcher = Batcher(self._probs, batch_size=batch_size)
+        # as many at once as there are cores: more would be no faster, and each holds a whole image
+        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self.batcher = Batcher(self._probs, batch_size=cfg.batch_size)
 
     @property
     def sha256(self) -> str:
         """Digest of the weights."""
         return self.trained.facts.sha256
-
-    @cached_property
-    def threshold(self) -> float | None:
-        """The probability from which the model is sure, as its run found it on val; None where it found none."""
-        if not self.folder.metrics.exists():
-            return None
-        metrics = read_json(self.folder.metrics, made_by="predict_model")
-        told = [figures.get("abstention", {}).get("threshold") for figures in metrics.values()]
-        return next((threshold for threshold in told if threshold is not None), None)
 
     async def answer(self, content: bytes) -> Answer:
         """What the model says of the image in the bytes.
@@ -97,7 +95,7 @@ class Engine:
         """
         self._num_open += 1
         try:
-            taken = await asyncio.to_thread(self._take, content)
+            taken = await asyncio.get_running_loop().run_in_executor(self._decoders, self._take, content)
             probs = await self.batcher.probs(taken.pixels)
         finally:
             self._num_open -= 1
@@ -109,6 +107,12 @@ class Engine:
         while self._num_open:
             await asyncio.sleep(RETIRE_LOOK_S)
         await self.batcher.stop()
+        self._decoders.shutdown(wait=False)
+
+    def warm_up(self) -> None:
+        """Score an image, so that the first one that comes waits no longer than the next."""
+        side = self.trained.preprocess.size
+        self._probs(np.zeros((1, side, side, 3), dtype=np.uint8))
 
     def _take(self, content: bytes) -> _Taken:
         from src.data.checks import decode
@@ -128,14 +132,28 @@ class Engine:
         return float((probs if temperature is None else at_temperature(probs[None], temperature)[0]).max())
 
 
-def load_engine(folder: RunFolder, which: str, place: Runtime, *, batch_size: int, max_pixels: int) -> Engine:
-    """The engine of a run's checkpoint, which has scored an image already, so that the first answer is no slower.
+def load_engine(folder: RunFolder, which: str, place: Runtime, cfg: ServeConfig) -> Engine:
+    """The engine of a run's checkpoint, warmed up.
 
     Raises:
         ValueError: there is no such checkpoint, or it is damaged.
     """
-    trained = checkpoint.load(folder.checkpoint(which), place.device)
-    engine = Engine(folder, trained, place, batch_size=batch_size, max_pixels=max_pixels)
-    side = trained.preprocess.size
-    engine._probs(np.zeros((1, side, side, 3), dtype=np.uint8))
+    engine = Engine(folder, which, checkpoint.load(folder.checkpoint(which), place.device), place, cfg)
+    engine.warm_up()
     return engine
+
+
+def threshold_of(folder: RunFolder, sha256: str) -> float | None:
+    """The probability from which the model is sure, as val gave it; None where it was not scored with these weights."""
+    if not folder.reference.exists():
+        return None
+    try:
+        if Reference.load(folder.reference).checkpoint != sha256:
+            log.warning("%s was scored with other weights: nothing is called sure or unsure", folder.path)
+            return None
+        metrics = read_json(folder.metrics, made_by="predict_model")
+    except ValueError as error:
+        log.warning("nothing is called sure or unsure: %s", error)
+        return None
+    told = [figures.get("abstention", {}).get("threshold") for figures in metrics.values()]
+    return next((threshold for threshold in told if threshold is not None), None)

@@ -4,9 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from src.champion import current
 from src.layout import CHAMPION, RunFolder, run_folder
-from src.models.checkpoint import load_facts
+from src.models.checkpoint import FACTS_FILE, load_facts
 from src.models.serving.engine import Engine
 from src.models.serving.service import Service
 
@@ -14,28 +16,30 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
 
-Loader = Callable[[RunFolder], Engine]
-"""The engine of a run folder."""
+Loader = Callable[[RunFolder, str], Engine]
+"""The engine of a run folder and its `best` or `last` checkpoint."""
 
 
 @dataclass
 class Following:
     """Looks for a new champion again and again.
 
-    `load` makes the engine of a run folder.
+    `load` makes the engine of a checkpoint.
     """
 
     service: Service
     load: Loader
     _told: str = ""
+    _passed_over: Path | None = None
+    _digest: str = ""
 
     async def run(self) -> None:
-        """Never returns; a champion that cannot be loaded is told once and passed over."""
+        """Never returns; a champion that cannot be served is told once and passed over."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 fresh = await asyncio.to_thread(self._fresh)
-            except (ValueError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - out of memory, another version: the service goes on and follows on
                 if str(error) != self._told:
                     log.warning("the champion cannot be served, the one before it goes on: %s", error)
                 self._told = str(error)
@@ -45,6 +49,26 @@ class Following:
                 await self.service.change(fresh)
 
     def _fresh(self) -> Engine | None:
-        folder = run_folder(CHAMPION)
-        facts = load_facts(folder.checkpoint(self.service.which))
-        return None if facts.sha256 == self.service.engine.sha256 else self.load(folder)
+        """The engine of a champion that is not served yet; None where there is no such one."""
+        folder, which = champion_checkpoint()
+        place, digest = folder.checkpoint(which), load_facts(folder.checkpoint(which)).sha256
+        engine = self.service.engine
+        if (place, digest) in ((engine.checkpoint, engine.sha256), (self._passed_over, self._digest)):
+            return None
+        self._passed_over, self._digest = place, digest
+        return self.load(folder, which)
+
+
+def champion_checkpoint() -> tuple[RunFolder, str]:
+    """The champion's run and which of its checkpoints was promoted, `best` or `last`.
+
+    Raises:
+        ValueError: there is no champion, or its weights are gone or others by now.
+    """
+    folder, champion = run_folder(CHAMPION), current()
+    assert champion is not None
+    for which in ("best", "last"):
+        place = folder.checkpoint(which)
+        if (place / FACTS_FILE).exists() and load_facts(place).sha256 == champion.checkpoint:
+            return folder, which
+    raise ValueError(f"the champion {champion.run} holds other weights than it was promoted with")

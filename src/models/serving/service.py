@@ -12,11 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 
 from src.config_serve import ServeConfig
 from src.data.checks import BadImage
-from src.models.checkpoint import load_facts
+from src.models.checkpoint import WEIGHTS_FILE, load_facts
 from src.models.serving.engine import Answer, Engine
 from src.models.serving.figures import Figures
 from src.models.serving.intake import Refusal, read_body
-from src.request_log import Answered, RequestLog
+from src.models.serving.keeping import Keeper
+from src.reference import DIGITS
+from src.request_log import Answered
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +31,12 @@ class Service:
         engine: the present one.
         cfg: its settings.
         requests: where answers are kept.
-        which: `best` or `last`, the checkpoint of the run.
         figures: its counters.
     """
 
     engine: Engine
     cfg: ServeConfig
-    requests: RequestLog
-    which: str
+    requests: Keeper
     figures: Figures = field(default_factory=Figures)
     _num_taken: int = 0
 
@@ -44,10 +44,12 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Within it the service answers."""
         self.engine.batcher.start()
+        self.requests.start()
         try:
             yield
         finally:
             await self.engine.retire()
+            await asyncio.to_thread(self.requests.close)
 
     async def change(self, fresh: Engine) -> None:
         """Answer with another engine from now on; what the one before it has taken it still answers."""
@@ -71,12 +73,16 @@ class Service:
 
     def ready(self) -> str | None:
         """Why the service should not be sent images; None where all is well."""
+        engine = self.engine
+        weights = engine.checkpoint / WEIGHTS_FILE
         try:
-            found = load_facts(self.engine.folder.checkpoint(self.which)).sha256
-        except ValueError as error:
+            found = load_facts(engine.checkpoint).sha256
+            if not weights.exists():
+                return f"{weights} is gone; bring it back, or start the service again with another run"
+        except (ValueError, OSError) as error:
             return str(error)
-        if found != self.engine.sha256:
-            return f"{self.engine.folder.path} holds other weights by now; start the service again"
+        if found != engine.sha256:
+            return f"{engine.folder.path} holds other weights by now; start the service again"
         return None
 
     @contextmanager
@@ -104,7 +110,7 @@ class Service:
         except RuntimeError as error:
             raise Refusal(500, "failed", f"the forward pass failed: {error}") from None
         self.figures.seconds.observe(time.perf_counter() - start)
-        await asyncio.to_thread(self._keep, engine, answer)
+        self._keep(engine, answer)
         return engine, answer
 
     def _keep(self, engine: Engine, answer: Answer) -> None:
@@ -114,10 +120,9 @@ class Service:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             checkpoint=engine.sha256,
             pred=pred,
-            confidence=round(float(answer.probs.max()), 6),
+            confidence=round(float(answer.probs.max()), DIGITS),
             width=answer.width,
             height=answer.height,
-            looks={name: round(value, 6) for name, value in answer.looks.items()},
+            looks={name: round(value, DIGITS) for name, value in answer.looks.items()},
         )
-        self.requests.append(row)
-        self.figures.log_failures.set(self.requests.failures)
+        self.requests.keep(row)

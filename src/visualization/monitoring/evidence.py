@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from src.config_serve import MonitorConfig
-from src.drift import Verdict, overall, verdicts
+from src.drift import Verdict, numbers_of, overall, verdicts
 from src.layout import RunFolder
 from src.reference import CONFIDENCE, Reference
 from src.request_log import read_requests
+from src.runs import checkpoints
 from src.wording import counted, listed
 
 OTHER_MODEL = "other model"
@@ -50,11 +51,11 @@ class Watched:
     def sentence(self) -> str:
         """The verdict in a sentence."""
         images, names = counted(len(self.came), "image"), [verdict.measure for verdict in self.drifted]
-        differs = "differs" if len(names) == 1 else "differ"
+        differs, tested = "differs" if len(names) == 1 else "differ", len(self.reference.table)
         return {
             "alike": f"{images}: no measure differs from {self.reference.split}",
             "drift": f"{images}: {listed(names)} {differs} from {self.reference.split}",
-            "too few": f"{images}: too few to tell (monitor.least)",
+            "too few": f"{images}, {tested:,} of {self.reference.split}: too few to tell (monitor.least)",
             "not a number": f"{images}: a measure has no numbers to compare",
             OTHER_MODEL: f"the log has {counted(self.num_others, 'answer')}, all of another checkpoint than {self.run} "
             "has: name the run that answered, or start the service again",
@@ -63,7 +64,8 @@ class Watched:
     @property
     def mean_confidence(self) -> float | None:
         """Of what came; None of nothing."""
-        return float(self.came[CONFIDENCE].mean()) if len(self.came) else None
+        numbers = numbers_of(self.came, CONFIDENCE)
+        return float(numbers.mean()) if len(numbers) else None
 
     def as_tree(self) -> dict[str, Any]:
         """The verdict for programs."""
@@ -86,16 +88,21 @@ def gather(folder: RunFolder, requests: Path, cfg: MonitorConfig) -> Watched:
     """The evidence on a run.
 
     Raises:
-        ValueError: it was not scored, or nothing was logged.
+        ValueError: it was not scored, or with other weights than it holds now, or nothing was logged.
     """
     reference = Reference.load(folder.reference)
-    found = read_requests(requests, last=cfg.last)
-    own = found.table[found.table["checkpoint"] == reference.checkpoint] if len(found.table) else found.table
+    known = checkpoints(folder)
+    if known and reference.checkpoint not in known:
+        raise ValueError(
+            f"{folder.path.as_posix()} was scored with other weights than it holds now; "
+            f"run: python -m src.models.predict_model run_dir={folder.path.as_posix()}"
+        )
+    found = read_requests(requests, reference.checkpoint, last=cfg.last)
     return Watched(
         run=folder.path.as_posix(),
         reference=reference,
-        came=own,
-        num_others=len(found.table) - len(own),
+        came=found.table,
+        num_others=found.num_others,
         num_damaged=found.damaged,
-        verdicts=verdicts(reference, own, cfg),
+        verdicts=verdicts(reference, found.table, cfg),
     )

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from src.drift import numbers_of
 from src.reference import PREDICTED
 from src.visualization.labels import shortened
 from src.visualization.monitoring.evidence import Watched
@@ -48,8 +49,7 @@ def classes(evidence: Watched, theme: Theme) -> Figure:
 
 
 def _measure(axes: Axes, evidence: Watched, name: str, theme: Theme) -> None:
-    before, now = evidence.reference.table[name].to_numpy(float), evidence.came[name].to_numpy(float)
-    now = now[np.isfinite(now)]
+    before, now = (numbers_of(table, name) for table in (evidence.reference.table, evidence.came))
     edges = np.linspace(*_span(np.concatenate([before, now])), NUM_BINS + 1)
     for values, label, colour in zip((before, now), _labels(evidence), _colours(theme), strict=True):
         counts, _ = np.histogram(values, edges)
@@ -59,7 +59,9 @@ def _measure(axes: Axes, evidence: Watched, name: str, theme: Theme) -> None:
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:
-    """The least and the largest value, made to differ."""
+    """The least and the largest value, made to differ; 0 and 1 of none."""
+    if not len(values):
+        return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
