@@ -8,6 +8,7 @@ decisions to the file that data.overrides names, which the next make data applie
 """
 
 import logging
+import signal
 import subprocess
 import sys
 import webbrowser
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from src.artifacts import Manifest
@@ -59,13 +61,13 @@ def relabel(cfg: Config, options: Options) -> None:
     session = Session(items, manifest.class_names, path=path, who=who(environ))
     ids = [picture.id for item in items for picture in item.pictures]
     with RelabelServer(session, Pictures(manifest, ids, max_pixels=cfg.data.max_pixels), port=options.port) as server:
+        # raised as an exception an interrupt can be lost, in a destructor for one
+        signal.signal(signal.SIGINT, lambda *_: Thread(target=server.shutdown).start())
         log.info("%d to decide: %s (Ctrl-C ends it)", len(items), server.address)
         if options.browser:
             webbrowser.open(server.address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            log.info("%s", session.summary())
+        server.serve_forever()
+        log.info("%s", session.summary())
 
 
 def overrides_path(cfg: Config, manifest: Manifest) -> Path:
