@@ -61,7 +61,7 @@ def relabel(cfg: Config, options: Options) -> None:
     session = Session(items, manifest.class_names, path=path, who=who(environ))
     ids = [picture.id for item in items for picture in item.pictures]
     with RelabelServer(session, Pictures(manifest, ids, max_pixels=cfg.data.max_pixels), port=options.port) as server:
-        # raised as an exception an interrupt can be lost, in a destructor for one
+        # Python raises no KeyboardInterrupt where the shell had it ignore interrupts, as for a job in the background
         signal.signal(signal.SIGINT, lambda *_: Thread(target=server.shutdown).start())
         log.info("%d to decide: %s (Ctrl-C ends it)", len(items), server.address)
         if options.browser:
