@@ -10,7 +10,7 @@ from src.artifacts import Predictions, RunRecord
 from src.choices import suggestion
 from src.cost_record import CostRecord
 from src.files import read_json
-from src.layout import CHAMPION, PIPELINE_RUN, RUNS_DIR, SWEEPS_DIR, RunFolder, run_folder
+from src.layout import CHAMPION, CHAMPION_FILE, PIPELINE_RUN, RUNS_DIR, SWEEPS_DIR, RunFolder, run_folder
 from src.wording import counted, listed
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,17 @@ def everywhere() -> list[Path]:
     """Every run folder of the project: that of the pipeline, runs by hand, and those of sweeps."""
     found = [PIPELINE_RUN] if (PIPELINE_RUN / "train").is_dir() else []
     return found + [path for folder in (RUNS_DIR, SWEEPS_DIR) for path in run_folders_below(folder)]
+
+
+def in_service(words: Sequence[str]) -> RunFolder:
+    """The one run that the words name; without words the champion, and where there is none the pipeline's.
+
+    Raises:
+        ValueError: several runs, or a word that names nothing.
+    """
+    if words:
+        return chosen(words, least=1, most=1)[0]
+    return run_folder(CHAMPION if CHAMPION_FILE.exists() else None)
 
 
 def chosen(words: Sequence[str], *, least: int, most: int | None = None) -> list[RunFolder]:

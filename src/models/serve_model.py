@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from src.arguments import run_on_runs
 from src.config import Config
-from src.layout import CHAMPION, CHAMPION_FILE, REQUESTS_DIR, RunFolder, run_folder
-from src.runs import chosen
+from src.layout import CHAMPION, CHAMPION_FILE, REQUESTS_DIR, RunFolder
+from src.runs import in_service
 
 if TYPE_CHECKING:
     import uvicorn
@@ -37,7 +37,7 @@ def serve_model(cfg: Config, words: list[str]) -> None:
         ValueError: several runs, no usable checkpoint, or the port is taken.
     """
     follows = words == [CHAMPION] or (not words and CHAMPION_FILE.exists())
-    folder = chosen(words, least=1, most=1)[0] if words else run_folder(CHAMPION if follows else None)
+    folder = in_service(words)
     with listening(cfg.serve.host, cfg.serve.port) as place:
         service, load = prepared(cfg, None if follows else folder)
         log.info("serving %s%s", folder.path, ", and each new champion after it" if follows else "")

@@ -16,8 +16,8 @@ from datetime import datetime
 from src.arguments import run_on_runs
 from src.config import Config
 from src.files import write_atomically, write_json
-from src.layout import CHAMPION, CHAMPION_FILE, MONITOR_DIR, REQUESTS_DIR, RunFolder, run_folder
-from src.runs import chosen
+from src.layout import MONITOR_DIR, REQUESTS_DIR
+from src.runs import in_service
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def monitor(cfg: Config, words: list[str]) -> None:
     from src.visualization.monitoring.evidence import gather
     from src.visualization.monitoring.page import page
 
-    evidence = gather(watched(words), REQUESTS_DIR, cfg.monitor)
+    evidence = gather(in_service(words), REQUESTS_DIR, cfg.monitor)
     write_json(MONITOR_DIR / "monitor.json", evidence.as_tree())
     index = MONITOR_DIR / "index.html"
     write_atomically(index, page(evidence, written=datetime.now()).encode("utf-8"))
@@ -40,13 +40,6 @@ def monitor(cfg: Config, words: list[str]) -> None:
     for verdict in evidence.drifted:
         log.warning("%s: %.3f -> %.3f, distance %.2f", verdict.measure, verdict.before, verdict.now, verdict.distance)
     log.info("page: %s", index)
-
-
-def watched(words: list[str]) -> RunFolder:
-    """The run that the words name, else the champion, else the pipeline's."""
-    if words:
-        return chosen(words, least=1, most=1)[0]
-    return run_folder(CHAMPION if CHAMPION_FILE.exists() else None)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import logging
+import os
 import shutil
 import socket
 import threading
@@ -27,12 +28,12 @@ from src.layout import CHAMPION_FILE, PIPELINE_RUN, REQUESTS_DIR, RunFolder
 from src.models.checkpoint import FACTS_FILE, load_facts
 from src.models.predict_model import predict_model
 from src.models.serve_model import listening, prepared, serve_model, server_of
-from src.models.serving import following
+from src.models.serving import following, keeping
 from src.models.serving.batching import Batcher
 from src.models.serving.engine import Engine
 from src.models.serving.service import Service
 from src.models.train_model import train_model
-from src.request_log import read_requests
+from src.request_log import PRESENT, Answered, RequestLog, read_requests
 from tests.models.conftest import configured, drawn, pack_drawn
 from tests.visualization.browser import Browser, browser_path
 
@@ -378,6 +379,26 @@ def test_a_forward_pass_that_fails_costs_the_images_in_it_and_no_other(error):
     assert passes == [4, 1]
     assert [str(each) for each in found[:4]] == ["out of memory"] * 4
     assert found[4].tolist() == [4.0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes among its files")
+def test_a_disk_that_hangs_keeps_nobody_waiting_and_what_it_could_not_take_is_counted(monkeypatch, tmp_path):
+    monkeypatch.setattr(keeping, "MOST_WAITING", 2)
+    monkeypatch.setattr(keeping, "CLOSE_S", 0.05)
+    row = Answered(time="", checkpoint="", pred="", confidence=1.0, width=1, height=1, looks={})
+    # who opens a pipe that nobody reads waits
+    os.mkfifo(tmp_path / PRESENT)
+    keeper = keeping.Keeper(RequestLog(tmp_path, most_bytes=10**6, keep=1))
+    keeper.start()
+    keeper.keep(row)
+    until(keeper._waiting.empty, "the first answer was not taken")
+    for _ in range(5):
+        keeper.keep(row)
+    assert keeper.failures == 3
+    keeper.close()
+    reader = os.open(tmp_path / PRESENT, os.O_RDONLY | os.O_NONBLOCK)
+    keeper.flush()
+    os.close(reader)
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_loaded():

@@ -1,6 +1,7 @@
 """Answers on their way into the request log: in a thread of its own, so that a slow disk keeps nobody waiting."""
 
 import threading
+from contextlib import suppress
 from queue import Full, Queue
 
 from src.request_log import Answered, RequestLog
@@ -41,7 +42,8 @@ class Keeper:
 
     def close(self) -> None:
         """Write what was taken and end; a disk that hangs is not waited for without limit."""
-        self._waiting.put(None)
+        with suppress(Full):
+            self._waiting.put(None, timeout=CLOSE_S)
         self._thread.join(CLOSE_S)
 
     def _work(self) -> None:
