@@ -57,7 +57,8 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        reason = error.strerror or error
+        # Python repeats the address behind the reason
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         raise ValueError(
             f"cannot listen on {host}:{port} ({reason}); give another place: serve.port=<number, 0 for any>, serve.host"
         ) from None
