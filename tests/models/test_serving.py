@@ -404,7 +404,8 @@ def test_a_disk_that_hangs_keeps_nobody_waiting_and_what_it_could_not_take_is_co
 def test_a_port_that_is_taken_is_told_before_anything_is_loaded():
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=rf"cannot listen on 127.0.0.1:{port} \([^()]* in use[^()]*\); give another place"):
+        told = rf"cannot listen on 127.0.0.1:{port} \([^()]* in use[^()]*\); give another place"
+        with pytest.raises(ValueError, match=told):
             serve_model(configured(f"serve.port={port}"), [])
 
 
