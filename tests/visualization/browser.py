@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 NAMED_KEYS = {"Enter": ("\r", 13), "ArrowLeft": ("", 37), "ArrowRight": ("", 39), "Escape": ("", 27), "Tab": ("\t", 9)}
 
