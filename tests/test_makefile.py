@@ -35,7 +35,7 @@ DRY_ONLY = {
     "docs": "the documentation has a test of its own that builds it",
     "notebooks": "calls the test of the notebooks",
     "bench": "measures speed for minutes",
-    "serve": "answers until Ctrl-C; tests/models/test_serving_process.py runs the command",
+    "serve": "answers until Ctrl-C; tests/models/serving/test_process.py runs the command",
     "monitor": "tests/visualization/test_monitor.py runs the verb",
     "relabel": "serves a page until Ctrl-C; tests/visualization/test_relabel.py runs the command",
     "verify": "tests/test_storage.py runs the command",
