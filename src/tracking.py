@@ -79,13 +79,14 @@ class WandbTracker:
         self._run.summary.update(dict(metrics))
 
     def show(self, pictures: Mapping[str, bytes], tables: "Mapping[str, pd.DataFrame]", *, step: int) -> None:
-        """Pictures as images and tables as tables of W&B, at the given step."""
+        """Pictures as images and tables as tables of W&B, at the step, or behind it where the run goes on online."""
         import wandb
         from PIL import Image
 
         shown: dict[str, Any] = {name: wandb.Image(Image.open(BytesIO(png))) for name, png in pictures.items()}
         shown |= {f"{name}_table": wandb.Table(dataframe=table) for name, table in tables.items()}
-        self._run.log(shown, step=step, commit=True)
+        # what goes on begins behind the last step, and a row of a step before is dropped without a word here
+        self._run.log(shown, step=max(step, self._run.step), commit=True)
 
     def keep(self, folder: Path) -> None:
         """Upload the checkpoint, if `run.wandb.artifacts` asks for it."""

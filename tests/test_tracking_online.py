@@ -1,15 +1,17 @@
 """The trackers with the real Weights & Biases, online: a small server on this machine, or none that answers."""
 
+import io
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from PIL import Image
 
 from src import tracking
 from src.layout import RunFolder
-from src.tracking import open_trackers
+from src.tracking import open_trackers, open_views
 from tests.test_tracking import FAKE_KEY, home, run_config, warnings_in
 from tests.test_tracking_wandb import finished_records, wandb_rows, wandb_service
 
@@ -22,6 +24,16 @@ ANSWERS = {
     "CreateRunFiles": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []}},
     "RunResumeStatus": {"model": None},
 }
+RUN_OF_20_STEPS = BUCKET | {
+    "summaryMetrics": "{}",
+    "historyLineCount": 2,
+    "eventsLineCount": 0,
+    "logLineCount": 0,
+    "historyTail": json.dumps([json.dumps({"_step": 20, "_runtime": 5})]),
+    "eventsTail": "[]",
+    "wandbConfig": json.dumps({"t": {"value": 1}}),
+    "tags": [],
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -30,6 +42,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.gone = False
+        self.answers = dict(ANSWERS)
         self.received: list[tuple[str, dict]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -57,7 +70,7 @@ class Answer(BaseHTTPRequestHandler):
             return
         sent = json.loads(body) if self.headers["Content-Type"] == "application/json" else {}
         self.server.received.append((self.path, sent))
-        content = json.dumps({"data": ANSWERS.get(sent.get("operationName"), {})}).encode()
+        content = json.dumps({"data": self.server.answers.get(sent.get("operationName"), {})}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -86,6 +99,18 @@ def test_an_online_run_sends_rows_and_configuration_to_the_server(tmp_path, wand
     created = next(sent["variables"] for _, sent in server.received if sent.get("operationName") == "UpsertBucket")
     assert (created["name"], created["project"], created["groupName"]) == ("r1", "p", "g")
     assert json.loads(created["config"])["optimizer"] == {"value": {"lr": 0.1}}
+    assert not warnings_in(caplog)
+
+
+def test_figures_of_a_run_that_ended_reach_the_server_behind_its_last_step(tmp_path, wandb_service, server, caplog):
+    server.answers["RunResumeStatus"] = {"model": {"bucket": RUN_OF_20_STEPS}}
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG")
+    with open_views(run_config(), folder=tmp_path, run_id="r1", config={}, step=20) as views:
+        views.show({"confusion": out.getvalue()}, {}, step=20)
+    (row,) = server.rows()
+    assert row["_step"] > 20
+    assert row["confusion"]["_type"] == "image-file"
     assert not warnings_in(caplog)
 
 
