@@ -86,7 +86,7 @@ class WandbTracker:
         shown: dict[str, Any] = {name: wandb.Image(Image.open(BytesIO(png))) for name, png in pictures.items()}
         shown |= {f"{name}_table": wandb.Table(dataframe=table) for name, table in tables.items()}
         # what goes on begins behind the last step, and a row of a step before is dropped without a word here
-        self._run.log(shown, step=max(step, self._run.step), commit=True)
+        self._run.log(shown, step=max(step, self._run.starting_step), commit=True)
 
     def keep(self, folder: Path) -> None:
         """Upload the checkpoint, if `run.wandb.artifacts` asks for it."""
