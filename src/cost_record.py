@@ -11,7 +11,7 @@ class CostRecord:
     """Costs of inference with one checkpoint on one machine; `throughput` is images/s by images at once.
 
     `macs` are multiplications with an addition for one image. Times are from packed pixels on the device to logits,
-    medians. `peak_mib` is memory at the best batch: of the GPU on a GPU, else of the process.
+    medians. `peak_mib` is the most memory in use up to the best batch: of the GPU on a GPU, else of the process.
     """
 
     checkpoint: str

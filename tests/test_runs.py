@@ -95,6 +95,7 @@ def test_what_differs_between_two_runs_and_how_the_metrics_moved(cfg, capsys):
         better,
         "optimizer.lr=0.2",
         "run.workers=3",
+        "run.devices=2",
         git=changed,
         data_digest="f" * 16,
         seconds=20.0,
@@ -105,6 +106,7 @@ def test_what_differs_between_two_runs_and_how_the_metrics_moved(cfg, capsys):
     for line in (
         "from models/runs/a to models/runs/b",
         "optimizer.lr: 0.1 -> 0.2",
+        "run.devices: null -> 2",
         "(and run.workers, which change no result)",
         "digest: 0123456789abcdef -> ffffffffffffffff: images, labels or splits are others",
         "commit: aaaaaaaaaaaa -> bbbbbbbbbbbb",

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,18 @@ def run_watched(module: str, cfg: Config, *, folder: Path, held: int | None, wat
     if code in STOPPED and not asked:
         raise SystemExit(code)
     return _reason(module.rpartition(".")[2], code, last_line(folder / OUTPUT_FILE))
+
+
+def run_on_words(module: str, words: Sequence[str], *, held: int | None) -> str:
+    """Why a verb that takes runs by name failed; empty where it did not. It writes where this process does.
+
+    Raises:
+        SystemExit: a signal came, here or there, and the child has ended.
+    """
+    code = _run([sys.executable, "-m", module, *words], {}, held=held, watch=lambda: False)
+    if code in STOPPED:
+        raise SystemExit(code)
+    return _reason(module.rpartition(".")[2], code, "its reason stands above")
 
 
 def last_line(path: Path) -> str:

@@ -4,6 +4,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ WARM_UP = 2
 LEAST_REPEATS = 5
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What batches of one size give, and the most memory in use until then."""
+
+    images_per_s: float
+    peak_mib: float
+
+
 def measure_inference(trained: TrainedModel, place: Runtime, cfg: CostConfig, *, checkpoint_bytes: int) -> CostRecord:
     """The costs of the model on the device of the runtime, with noise for images.
 
@@ -30,8 +39,8 @@ def measure_inference(trained: TrainedModel, place: Runtime, cfg: CostConfig, *,
     """
     multiplications = macs(trained, place)
     latency_s = batch_seconds(trained, place, images=1, seconds=cfg.seconds)
-    rates = throughput(trained, place, batch_sizes=cfg.batch_sizes, seconds=cfg.seconds)
-    best = max(rates, key=lambda size: rates[size])
+    paces = throughput(trained, place, batch_sizes=cfg.batch_sizes, seconds=cfg.seconds)
+    best = max(paces, key=lambda size: paces[size].images_per_s)
     return CostRecord(
         checkpoint=trained.facts.sha256,
         num_params=sum(weights.numel() for weights in trained.model.parameters()),
@@ -39,10 +48,10 @@ def measure_inference(trained: TrainedModel, place: Runtime, cfg: CostConfig, *,
         checkpoint_bytes=checkpoint_bytes,
         img_size=trained.preprocess.img_size,
         latency_ms=round(1000 * latency_s, 3),
-        throughput={str(size): round(rate, 1) for size, rate in rates.items()},
+        throughput={str(size): round(pace.images_per_s, 1) for size, pace in paces.items()},
         best_batch=best,
-        images_per_s=round(rates[best], 1),
-        peak_mib=round(place.peak_mib(), 1),
+        images_per_s=round(paces[best].images_per_s, 1),
+        peak_mib=round(paces[best].peak_mib, 1),
         device=f"{place.device}, {place.precision}",
         threads=torch.get_num_threads(),
         environment=environment(),
@@ -57,24 +66,23 @@ def macs(trained: TrainedModel, place: Runtime) -> int:
     return int(counter.get_total_flops()) // FLOPS_PER_MAC
 
 
-def throughput(
-    trained: TrainedModel, place: Runtime, *, batch_sizes: Sequence[int], seconds: float
-) -> dict[int, float]:
-    """Images/s by images at once, for the sizes that fit.
+def throughput(trained: TrainedModel, place: Runtime, *, batch_sizes: Sequence[int], seconds: float) -> dict[int, Pace]:
+    """The pace by images at once, for the sizes that fit; from small to large, so that no peak is of a larger one.
 
     Raises:
         torch.OutOfMemoryError: not even the smallest one fits.
     """
-    rates: dict[int, float] = {}
+    paces: dict[int, Pace] = {}
     for size in sorted(set(batch_sizes)):
         try:
-            rates[size] = size / batch_seconds(trained, place, images=size, seconds=seconds)
+            images_per_s = size / batch_seconds(trained, place, images=size, seconds=seconds)
+            paces[size] = Pace(images_per_s, place.peak_mib())
         except torch.OutOfMemoryError:
-            if not rates:
+            if not paces:
                 raise
             gc.collect()
             break
-    return rates
+    return paces
 
 
 def batch_seconds(trained: TrainedModel, place: Runtime, *, images: int, seconds: float) -> float:

@@ -8,7 +8,8 @@ from src.compose import compose
 from src.config import Config
 from src.features.backbones import check_name
 from src.models.recipes.optimizers import check_optimizer
-from src.models.sweeping.variants import OPTIONS, Options, variant_config
+from src.models.sweeping.variant_options import OPTIONS, Options
+from src.models.sweeping.variants import variant_config
 from src.pipeline import split_args
 from src.selection import CONFIG_DIR, parse
 from src.validation import typed

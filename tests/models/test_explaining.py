@@ -1,3 +1,4 @@
+import json
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from src.config import ModelConfig
 from src.features.backbones import build_model
 from src.features.packed import PackedSplit
 from src.features.preprocess import Preprocess
+from src.features.statistics import STATISTICS_FILE
+from src.files import write_json
 from src.layout import PACKED_DIR, RunFolder
 from src.models import checkpoint
 from src.models.checkpoint import ModelFacts, TrainedModel
@@ -169,4 +172,21 @@ def test_features_of_a_split_that_is_too_large_are_not_kept(project, config):
     folder = RunFolder(Path("models/mine")).predictions
     assert (folder / "map.csv").exists()
     assert not (folder / "neighbours.csv").exists()
+    predict_model(config(RUN, "predict.explain.max_images=30"))
+    # val is small enough, but the result is told by test
+    assert not (folder / "map.csv").exists()
     assert checkpoint.load_facts(Path("models/mine/train/best")).calibration
+
+
+def test_without_a_test_split_val_is_made_plain_in_its_place(project, config):
+    train_model(config(RUN, "train.epochs=1"))
+    facts = json.loads((PACKED_DIR / STATISTICS_FILE).read_text())
+    del facts["counts"]["test"]
+    write_json(PACKED_DIR / STATISTICS_FILE, facts)
+    predict_model(config(RUN, "predict.tta=flip", "predict.corruptions.names=[noise]"))
+    folder = RunFolder(Path("models/mine"))
+    val = PackedSplit.load(PACKED_DIR / "val").ids
+    assert list(pd.read_csv(folder.predictions / "map.csv")["id"]) == val
+    assert len(pd.read_csv(folder.predictions / "confusion.csv")) == len(val)
+    assert set(pd.read_csv(folder.predictions / "corruptions.csv")["num_images"]) == {len(val)}
+    assert json.loads(folder.metrics.read_text())["val"]["tta"]["views"] == "flip"

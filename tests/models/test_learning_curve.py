@@ -1,6 +1,7 @@
 """Shares of the training images: which they are, and a sweep over them that ends in one page."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from src.models.sweep import sweep
 from src.models.sweeping.learning_curve import Curve
 from src.models.train_model import train_model
 from src.selection import parse
+from tests.models.test_measure_cost import FEW
 
 OPTIONS = "sweep.options={shares:[0.25,1.0],seeds:[0],processes:[1]}"
 
@@ -76,7 +78,7 @@ def test_options_that_cannot_be_are_refused(project, config):
 
 @pytest.mark.slow
 def test_a_learning_curve_ends_in_one_page_and_is_not_run_twice(project, config, capfd):
-    cfg = config("sweep=learning_curve", OPTIONS, "run.trackers=[]", "run.device=cpu")
+    cfg = config("sweep=learning_curve", OPTIONS, "run.trackers=[]", *FEW)
     sweep(cfg)
     (folder,) = project.glob("models/sweeps/learning_curve-*")
     records = {path.parent.parent.name: RunRecord.load(path.parent) for path in folder.glob("*/train/run.json")}
@@ -90,3 +92,9 @@ def test_a_learning_curve_ends_in_one_page_and_is_not_run_twice(project, config,
     sweep(cfg)
     assert [RunFolder(path).metrics.stat().st_mtime_ns for path in sorted(folder.glob("share_*"))] == stamps
     assert "| train.share=1.0" in capfd.readouterr().out
+    assert all(RunFolder(path).cost.exists() for path in folder.glob("share_*"))
+    shutil.rmtree(project / "reports")
+    (project / "reports").write_text("a file where the folder should be")
+    with pytest.raises(SystemExit) as ended:
+        sweep(cfg)
+    assert ended.value.code == 1

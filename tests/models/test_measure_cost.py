@@ -8,7 +8,7 @@ import torch
 
 from src.cost_record import CostRecord
 from src.layout import RunFolder
-from src.models import checkpoint, runtime
+from src.models import checkpoint, inference, runtime
 from src.models.inference import macs
 from src.models.measure_cost import measure, measure_cost
 from src.models.train_model import train_model
@@ -33,6 +33,18 @@ def test_the_costs_of_a_run_are_written_and_fit_its_checkpoint(project, config, 
     assert "MACs" in caplog.text or found.macs
     keys = names_in(json.loads(folder.cost.read_text(encoding="utf-8")))
     compared(dictionary("`<run>/cost.json`"), keys)
+
+
+def test_memory_of_larger_batches_than_the_best_one_is_not_counted(project, config, monkeypatch):
+    cfg = config("run_dir=models/runs/a", "train.epochs=1", *FEW)
+    train_model(cfg)
+    peaks = iter([10.0, 20.0])
+    monkeypatch.setattr(runtime.Runtime, "peak_mib", lambda _: next(peaks))
+    monkeypatch.setattr(inference, "batch_seconds", lambda *_, images, seconds: float(images**2))
+    folder = RunFolder(project / "models/runs/a")
+    measure(cfg, folder)
+    found = CostRecord.load(folder.cost)
+    assert (found.best_batch, found.peak_mib) == (1, 10.0)
 
 
 def test_multiplications_are_those_counted_by_hand(project, config):

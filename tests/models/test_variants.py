@@ -12,11 +12,13 @@ from src.cost_record import CostRecord
 from src.layout import PACKED_DIR, RunFolder
 from src.metrics_log import read_metrics
 from src.models.sweep import sweep
+from src.models.sweeping.variant_options import OPTIONS, Options
 from src.models.sweeping.variant_results import by_variant, results, results_text, row_of, write_results
-from src.models.sweeping.variants import OPTIONS, Options, prepare, run_config
+from src.models.sweeping.variants import prepare, run_config
 from src.validation import typed
 from tests.models.searched import run_search, start_search, wait_for
 from tests.models.test_cross_validation import write_record
+from tests.models.test_measure_cost import FEW
 from tests.test_docs import compared, dictionary, names_in
 
 TWO = "sweep.options.variants={narrow:[],wide:['model.options.width=12']}"
@@ -42,6 +44,14 @@ def variants(text: str) -> list[str]:
         (variants("{Plain-CNN:[]}"), r"'Plain-CNN' names a folder: take small letters, digits and _, as in plain_cnn"),
         ([*SWEEP, "sweep.options.name=a/b"], r"'a/b' names a folder"),
         ([*SWEEP, "sweep.options.seeds=[1,1]"], r"seeds=\[1, 1\] names a seed twice; each gives one run: name it once"),
+        (
+            [*variants("{a:[],a_share_50:[]}"), "+sweep.options.scale={shares:[0.5],processes:[]}"],
+            r"a_share_50 would be the name of two runs; change scale, or a variant's name",
+        ),
+        (
+            [*SWEEP, "+sweep.options.scale={shares:[1.5],processes:[]}"],
+            r"sweep.options.scale.shares.0=1.5 should be less than 1",
+        ),
         ([*SWEEP, "sweep.options.seeds=[-1]"], r"sweep.options.seeds.0=-1 should be greater than or equal to 0"),
         (variants("{a:model}"), r'sweep.options.variants.a="model" should be a valid array'),
         (variants("{a:['model=resnet_18']}"), r"variants.a: model=resnet_18 is not a preset of configs/model; did you"),
@@ -100,12 +110,23 @@ def test_every_variant_runs_once_before_any_runs_with_the_next_seed(project, con
         assert of_run.run.wandb.name == f"{found.folder.name}/{run.name}"
 
 
+def test_beside_each_variant_stand_fewer_images_and_more_processes(project, config):
+    cfg = config(*SWEEP, "+sweep.options.scale={shares:[0.5,0.125],processes:[2]}")
+    found = prepare(cfg, options(cfg))
+    expected = ["", "_share_50", "_share_12_5", "_processes_2"]
+    assert list(found.cfgs) == [f"{name}{end}" for name in ("narrow", "wide") for end in expected]
+    assert [found.cfgs[f"wide{end}"].train.share for end in expected] == [1.0, 0.5, 0.125, 1.0]
+    assert [found.cfgs[f"wide{end}"].run.devices for end in expected] == [None, None, None, 2]
+    assert {each.model.options["width"] for name, each in found.cfgs.items() if name.startswith("wide")} == {12}
+
+
 def test_the_folder_is_the_same_for_other_seeds_and_another_for_other_variants_or_recipes(project, config):
     def folder(*overrides: str) -> Path:
         cfg = config(*SWEEP, *overrides)
         return prepare(cfg, options(cfg)).folder
 
-    same = [folder(), folder("sweep.options.seeds=[0,1,2]"), folder("run.device=cpu")]
+    fewer = "+sweep.options.scale={shares:[0.5],processes:[]}"
+    same = [folder(), folder("sweep.options.seeds=[0,1,2]"), folder("run.device=cpu"), folder(fewer)]
     others = [folder("train.epochs=9"), folder("sweep.options.variants.wide=null"), folder("sweep.options.name=others")]
     assert len(set(same)) == 1
     assert len({*same, *others}) == 4
@@ -162,7 +183,7 @@ def test_variants_are_told_by_their_mean_over_seeds_and_what_failed_with_its_rea
     said = results_text(tmp_path, runs, failed)
     assert "0.7500 (0.700 to 0.800)" in said
     assert "0.5000 (0.404 to 0.596)" in said
-    assert "b-1 failed: train_model ended with exit code 2\nthe same command runs again what failed" in said
+    assert "b-1 failed: train_model ended with exit code 2\nthe same command does again what failed" in said
     assert by_variant(results(runs[:1])).keys() == {"a"}
 
 
@@ -179,12 +200,16 @@ def test_killed_variants_go_on_and_equal_unbroken_ones(project):
     def second_trains() -> bool:
         return any(path.stat().st_size for path in Path("models").glob("sweeps/*/wide-0/train/metrics.jsonl"))
 
-    given = [*SWEEP, "train.epochs=15"]
+    given = [*SWEEP, "train.epochs=15", *FEW]
     whole = run_search(*given)
     assert whole.returncode == 0, whole.stderr
     expected = {name: accuracies(name) for name in ("narrow-0", "wide-0")}
     kept = pd.read_csv(folder() / "results.csv")
     assert "2 of 2 runs finished" in whole.stdout
+    page = RunFolder(folder()).report / "index.html"
+    assert f"page     {page.as_posix()}" in whole.stdout
+    assert "inference of one image, ms" in page.read_text("utf-8")
+    assert (kept["macs"] > 0).all()
     shutil.rmtree("models")
 
     killed = start_search(*given, "train.save_every_s=0")

@@ -22,11 +22,10 @@ from src.models.evaluating.saliency import write_saliency
 from src.models.predictor import predict_split
 from src.models.runtime import Runtime
 from src.reference import reference_of
-from src.scorecard import TRAIN, VAL, scorecard
+from src.scorecard import TEST, TRAIN, VAL, scorecard, told_by
 
 log = logging.getLogger(__name__)
 
-TEST = "test"
 NOT_SLICED = (TRAIN,)
 EXTRA_FILES = ("neighbours.csv", "map.csv", "saliency.npz", "slices.csv", "corruptions.csv")
 
@@ -60,11 +59,11 @@ class Evaluation:
         found = scorecard(predicted, self.cfg, self.trained.facts.temperature)
         for name, figures in found.items():
             log.info("%s: accuracy %.4f on %d images", name, figures["acc"], figures["num_images"])
-        write_explanations(vectors, predicted, self.folder.predictions, self.cfg.explain)
         self._write_slices(packed, predicted)
         self._write_reference(packed, predicted)
-        if TEST in packed:
-            self._write_test(packed[TEST], predicted[TEST], found)
+        if told := told_by(found):
+            write_explanations(vectors, predicted, told, self.folder.predictions, self.cfg.explain)
+            self._write_told(packed[told], predicted[told], found[told])
         write_json(self.folder.metrics, found)
 
     def _packed(self) -> dict[str, PackedSplit]:
@@ -102,18 +101,16 @@ class Evaluation:
         if name is not None:
             reference_of(predicted[name], looks_of(packed[name])).save(self.folder.reference)
 
-    def _write_test(self, split: PackedSplit, predictions: Predictions, found: dict[str, Any]) -> None:
-        """What is told of the test split alone."""
-        folder = self.folder.predictions
+    def _write_told(self, split: PackedSplit, predictions: Predictions, figures: dict[str, Any]) -> None:
+        """What is made plain of the split that the result is told by, and of no other."""
+        folder, name = self.folder.predictions, predictions.split
         write_tables(predictions, folder, temperature=self.trained.facts.temperature)
-        if TEST not in found:
-            return
         write_saliency(self.trained, split, predictions, folder / "saliency.npz", most=self.cfg.explain.saliency)
         if self.cfg.corruptions.names:
             table = corruption_table(self._predict, split, self.cfg.corruptions)
             table.to_csv(folder / "corruptions.csv", index=False)
             worst = table.loc[int(np.argmin(table["acc"]))]
-            log.info("damaged worst by %s %d: accuracy %.4f", worst["corruption"], worst["strength"], worst["acc"])
+            log.info("%s damaged worst by %s %d: %.4f", name, worst["corruption"], worst["strength"], worst["acc"])
         if self.cfg.tta != "none":
-            found[TEST]["tta"] = averaged(self._predict, split, self.cfg.tta)
-            log.info("test, mean over views (%s): accuracy %.4f", self.cfg.tta, found[TEST]["tta"]["acc"])
+            figures["tta"] = averaged(self._predict, split, self.cfg.tta)
+            log.info("%s, mean over views (%s): accuracy %.4f", name, self.cfg.tta, figures["tta"]["acc"])

@@ -53,11 +53,10 @@ def features_taken(model: nn.Module, *, wanted: bool) -> Iterator[Taken | None]:
 
 
 def write_explanations(
-    vectors: Mapping[str, np.ndarray], splits: Mapping[str, Predictions], folder: Path, cfg: ExplainConfig
+    vectors: Mapping[str, np.ndarray], splits: Mapping[str, Predictions], told: str, folder: Path, cfg: ExplainConfig
 ) -> None:
-    """Write `neighbours.csv` and `map.csv` of the split that the result is told by, where its features are known."""
-    told = next((name for name in ("test", "val") if name in vectors), None)
-    if told is None:
+    """Write `neighbours.csv` and `map.csv` of the split `told`, where features are known."""
+    if told not in vectors:
         return
     if cfg.neighbours and "train" in vectors:
         table = neighbours(vectors[told], vectors["train"], cfg.neighbours)

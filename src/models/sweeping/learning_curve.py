@@ -1,8 +1,6 @@
 """A learning curve: the same settings on shares of the training images, with several seeds, and on processes."""
 
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,10 @@ from pydantic import Field
 from src.config import Config
 from src.features.statistics import load_statistics
 from src.layout import PACKED_DIR, RunFolder
-from src.models.children import child_environment
+from src.models.sweeping.ending import measure, show
 from src.models.sweeping.sweep_folder import changed, held, open_folder, plan_of, train_and_score
 from src.schema import Count, Section
 from src.validation import typed
-from src.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +58,12 @@ def learning_curve(cfg: Config, *, shares: Any, seeds: Any, processes: Any) -> N
             if reason := run_one(cfg, folder / name, values, held=descriptor):
                 log.error("%s failed: %s", name, reason)
                 failed[name] = reason
-    finished = [folder / name for name, _ in planned if name not in failed]
-    if finished:
-        show(finished, name=folder.name)
+        finished = [RunFolder(folder / name) for name, _ in planned if name not in failed]
+        once = [run for run in finished if run.name.endswith(f"-seed_{curve.seeds[0]}")]
+        failed |= measure(cfg, once, held=descriptor)
+        failed |= show(finished, name=folder.name, held=descriptor)
     if failed:
-        log.error("%s failed; the same command runs them again, and nothing else", counted(len(failed), "run"))
+        log.error("%s failed; the same command does again what failed, and nothing else", ", ".join(failed))
         raise SystemExit(1)
 
 
@@ -77,10 +75,3 @@ def run_one(cfg: Config, place: Path, values: dict[str, Any], *, held: int | Non
     """
     own = changed(cfg, {"run_dir": place.as_posix(), "sweep": None, **values})
     return train_and_score(own, RunFolder(place), held=held)
-
-
-def show(runs: list[Path], *, name: str) -> None:
-    """Compare the runs on one page, by the verb for it: a process of its own, as models know nothing of pages."""
-    words = [run.as_posix() for run in runs]
-    command = [sys.executable, "-m", "src.visualization.compare", *words, f"compare.name={name}"]
-    subprocess.run(command, env=child_environment(), check=False)

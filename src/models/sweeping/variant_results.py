@@ -79,13 +79,11 @@ def results_text(folder: Path, runs: Sequence[Run], failed: Mapping[str, str]) -
     lines.append(f"{len(rows)} of {len(runs)} runs finished")
     lines += [f"{name} failed: {reason}" for name, reason in failed.items()]
     if failed:
-        lines.append("the same command runs again what failed, and nothing else")
-    if len(rows):
-        lines += [
-            f"what use costs python -m src.models.measure_cost {folder.as_posix()}",
-            f"page           python -m src.visualization.compare {folder.as_posix()}",
-        ]
-    lines.append(f"results        {(folder / RESULTS_FILE).as_posix()}, {SUMMARY_FILE} beside it")
+        lines.append("the same command does again what failed, and nothing else")
+    page = RunFolder(folder).report / "index.html"
+    if page.exists():
+        lines.append(f"page     {page.as_posix()}")
+    lines.append(f"results  {(folder / RESULTS_FILE).as_posix()}, {SUMMARY_FILE} beside it")
     return "\n".join(lines) + "\n"
 
 

@@ -4,63 +4,28 @@ An ablation is such a list too. A variant is written as on a command line: prese
 """
 
 import logging
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from src.compose import composed_tree
 from src.config import Config
 from src.features.statistics import load_statistics
 from src.files import write_json
 from src.layout import PACKED_DIR, RunFolder
-from src.models.sweeping.search_space import SEARCHED, check_section, own_values
+from src.models.sweeping.ending import measure, show
+from src.models.sweeping.search_space import own_values
 from src.models.sweeping.sweep_folder import changed, held, open_folder, plan_of, train_and_score
+from src.models.sweeping.variant_options import OPTIONS, Options
 from src.models.sweeping.variant_results import VARIANT_FILE, results_text, row_of, write_results
-from src.schema import Section
-from src.selection import Selection, parse
+from src.selection import Selection
 from src.validation import typed
 
 log = logging.getLogger(__name__)
-
-OPTIONS = "sweep.options"
-VARIED = (*SEARCHED, "run")
-"""Sections that a variant may set; `data` and `features` would change the packed images that all share."""
-NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Section):
-    """What may stand in `sweep.options`."""
-
-    name: Annotated[str, Field(description="beginning of the folder's name")]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, description="of each variant, a run each")]
-    common: Annotated[list[str], Field(description="overrides of every variant; its own go over them")]
-    variants: Annotated[dict[str, list[str] | None], Field(description="overrides by name; null leaves one out")]
-
-    def selections(self) -> dict[str, Selection]:
-        """What each variant selects, by its name.
-
-        Raises:
-            ValueError: no variant, a name that is no name, an override that cannot be, a seed twice.
-        """
-        for name in (self.name, *self.variants):
-            if not NAME.fullmatch(name):
-                raise ValueError(
-                    f"{OPTIONS}: {name!r} names a folder: take small letters, digits and _, as in plain_cnn"
-                )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"{OPTIONS}.seeds={self.seeds} names a seed twice; each gives one run: name it once")
-        chosen = {name: own for name, own in self.variants.items() if own is not None}
-        if not chosen:
-            raise ValueError(f"{OPTIONS}.variants names none; give some, such as plain_cnn: [model=baseline_cnn]")
-        return {name: _selection(name, [*self.common, *own]) for name, own in chosen.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +45,16 @@ class Variants:
                 yield name, seed, RunFolder(self.folder / f"{name}-{seed}")
 
 
-def variants(
-    cfg: Config, *, name: str, seeds: Sequence[int], common: Sequence[str], variants: Mapping[str, Sequence[str] | None]
-) -> None:
-    """Train and score every variant; write `results.csv` and `summary.json` and tell both.
+def variants(cfg: Config, *, name: Any, seeds: Any, common: Any, variants: Any, scale: Any = None) -> None:
+    """Train and score every variant; write `results.csv` and `summary.json`, tell both and compare all on one page.
 
     Raises:
         ValueError: a variant that cannot be, or no packed data made with these settings.
         SystemExit: a variant failed (1), the others being run; or a signal stopped the sweep.
     """
-    given = {"name": name, "seeds": seeds, "common": common, "variants": variants}
-    found = prepare(cfg, typed(Options, given, at=OPTIONS))
+    given = {"name": name, "seeds": seeds, "common": common, "variants": variants, "scale": scale}
+    options: Options = typed(Options, given, at=OPTIONS)
+    found = prepare(cfg, options)
     failed: dict[str, str] = {}
     runs = list(found.runs())
     with held(found.folder) as descriptor:
@@ -100,6 +64,10 @@ def variants(
                 log.error("%s failed: %s", run.name, reason)
                 failed[run.name] = reason
             write_results(found.folder, runs, failed, data_digest=found.data_digest)
+        ended = [(seed, run) for _, seed, run in runs if run.name not in failed]
+        failed |= measure(cfg, [run for seed, run in ended if seed == options.seeds[0]], held=descriptor)
+        failed |= show([run for _, run in ended], name=found.folder.name, held=descriptor)
+        write_results(found.folder, runs, failed, data_digest=found.data_digest)
     sys.stdout.write(results_text(found.folder, runs, failed))
     if failed:
         raise SystemExit(1)
@@ -108,7 +76,7 @@ def variants(
 def prepare(cfg: Config, options: Options) -> Variants:
     """The comparison over the packed data, its folder made.
 
-    The folder is the same for other seeds, so that seeds can be added.
+    The folder is the same for other seeds, shares and processes, so that they can be added.
 
     Raises:
         ValueError: a variant that cannot be, or no packed data made with these settings.
@@ -170,20 +138,6 @@ def run_config(found: Variants, variant: str, seed: int, run: RunFolder) -> Conf
         "run.wandb.name": f"{wandb.name or found.folder.name}/{run.name}",
     }
     return changed(found.cfgs[variant], values)
-
-
-def _selection(name: str, overrides: Sequence[str]) -> Selection:
-    """What the overrides of a variant select."""
-    try:
-        selection = parse(overrides)
-    except ValueError as error:
-        raise ValueError(f"{OPTIONS}.variants.{name}: {error}") from None
-    for key in (*selection.presets, *selection.values):
-        because = f"{key} is none of what differs between variants, which share the packed data:"
-        check_section(key, VARIED, at=f"{OPTIONS}.variants.{name}", because=because, outside="the list")
-    if None in selection.presets.values():
-        raise ValueError(f"{OPTIONS}.variants.{name}: null is no preset; leave it out")
-    return selection
 
 
 def _run(found: Variants, variant: str, seed: int, *, held: int | None) -> str:

@@ -9,6 +9,7 @@ from src.config_compare import CompareConfig
 from src.contest import contest
 from src.runs import Run
 from src.trees import differences
+from src.visualization.comparing.groups import ACTING_ALONE
 from src.wording import counted
 
 ACTING_ON_NOTHING = ("run_dir", "run.", "report.", "compare.", "labels.", "sweep")
@@ -37,7 +38,7 @@ def report(first: Run, second: Run, cfg: CompareConfig) -> Iterator[str]:
 def settings(first: Run, second: Run) -> Iterator[str]:
     """Keys that act on the result and differ; those that do not act are counted."""
     found = differences(first.record.config, second.record.config)
-    acting = {key: pair for key, pair in found.items() if not key.startswith(ACTING_ON_NOTHING)}
+    acting = {key: pair for key, pair in found.items() if key in ACTING_ALONE or not key.startswith(ACTING_ON_NOTHING)}
     yield from (f"{key}: {_text(old)} -> {_text(new)}" for key, (old, new) in acting.items())
     if others := [key for key in found if key not in acting]:
         yield f"(and {', '.join(others)}, which change no result)"

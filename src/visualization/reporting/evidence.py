@@ -15,6 +15,7 @@ from src.features.packed import PackedSplit
 from src.files import read_json
 from src.layout import DATASET_DIR, PACKED_DIR, RunFolder
 from src.metrics import confusion
+from src.scorecard import told_by
 from src.visualization.reporting.extras import Extras, read_extras
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,8 @@ class Evidence:
     @property
     def scored(self) -> Predictions | None:
         """The predictions that the result is told by: of test, else of val, else of any labelled split but train."""
-        labelled = [name for name, split in self.predictions.items() if name in self.metrics and has_labels(split)]
-        first = [name for name in ("test", "val", *sorted(labelled)) if name in labelled and name != "train"]
-        return self.predictions[first[0]] if first else None
+        told = told_by([name for name, split in self.predictions.items() if name in self.metrics and has_labels(split)])
+        return None if told is None else self.predictions[told]
 
     @property
     def scores(self) -> dict[str, Any] | None:
