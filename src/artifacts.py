@@ -275,6 +275,11 @@ def ordered_splits(names: Sequence[str] | set[str]) -> list[str]:
     return [name for name in usual if name in names] + sorted(name for name in names if name not in usual)
 
 
+def told_by(names: set[str]) -> str | None:
+    """The split that a result is told by, of those with labels: test, else val, else any but train; None of none."""
+    return next((name for name in ("test", *ordered_splits(names)) if name in names and name != "train"), None)
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write parquet so that the file is either whole or untouched."""
     with whole_file(path, num_bytes=int(table.memory_usage(index=False).sum())) as file:

@@ -1,6 +1,6 @@
 """What `metrics.json` says of each split: figures with intervals, the gap to train, calibration, abstention."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from src.bootstrap import intervals
 from src.calibration import at_temperature, reliability
 from src.config_predict import PredictConfig
 
-TRAIN, VAL, TEST = "train", "val", "test"
+TRAIN, VAL = "train", "val"
 
 GAPS = ("acc", "balanced_acc", "macro_f1", "loss")
 
@@ -39,12 +39,6 @@ def scorecard(splits: Mapping[str, Predictions], cfg: PredictConfig, temperature
     _add_gaps(found)
     _add_abstention(found, labelled, cfg.target_risk)
     return found
-
-
-def told_by(names: Collection[str]) -> str | None:
-    """The split that a result is told by, of those with labels: test, else val, else any but train; None of none."""
-    others = sorted(name for name in names if name not in (TRAIN, VAL, TEST))
-    return next((name for name in (TEST, VAL, *others) if name in names), None)
 
 
 def _calibrated(labels: np.ndarray, probs: np.ndarray, temperature: float | None) -> dict[str, float]:

@@ -18,6 +18,7 @@ from src.artifacts import (
     ordered_splits,
     read_json,
     read_table,
+    told_by,
     write_json,
 )
 from src.files import write_atomically
@@ -317,3 +318,16 @@ def test_an_empty_file_is_no_table(tmp_path):
     (tmp_path / "a.parquet").touch()
     with pytest.raises(ValueError, match=r"a\.parquet is damaged .*; run build_features again"):
         read_table(tmp_path / "a.parquet", made_by="build_features")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["train", "val", "test", "interesting"], "test"),
+        (["interesting", "val", "train"], "val"),
+        (["train", "z", "interesting"], "interesting"),
+        (["train"], None),
+    ],
+)
+def test_a_result_is_told_by_test_else_val_else_another_but_never_by_train(names, told):
+    assert told_by(set(names)) == told

@@ -8,7 +8,7 @@ from src.abstention import answers
 from src.artifacts import Predictions
 from src.calibration import at_temperature, reliability
 from src.compose import compose
-from src.scorecard import scorecard, told_by
+from src.scorecard import scorecard
 from src.selection import Selection
 
 CFG = compose(Selection(values={"predict.target_risk": 0.1})).predict
@@ -89,16 +89,3 @@ def test_a_split_of_one_class_and_one_without_labels_stop_nothing():
     assert list(found) == ["val", "test"]
     assert found["test"]["roc_auc"] is None
     assert "all images are of one class, bee" in found["test"]["undefined"]["roc_auc"]
-
-
-@pytest.mark.parametrize(
-    ("names", "told"),
-    [
-        (["train", "val", "test", "interesting"], "test"),
-        (["interesting", "val", "train"], "val"),
-        (["train", "z", "interesting"], "interesting"),
-        (["train"], None),
-    ],
-)
-def test_a_result_is_told_by_test_else_val_else_another_but_never_by_train(names, told):
-    assert told_by(names) == told

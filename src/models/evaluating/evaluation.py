@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.artifacts import Predictions, RunRecord, ordered_splits
+from src.artifacts import Predictions, RunRecord, ordered_splits, told_by
 from src.config_predict import PredictConfig
 from src.features.appearance import looks_of
 from src.features.packed import PackedSplit, drawn_share, part_of
@@ -22,10 +22,11 @@ from src.models.evaluating.saliency import write_saliency
 from src.models.predictor import predict_split
 from src.models.runtime import Runtime
 from src.reference import reference_of
-from src.scorecard import TEST, TRAIN, VAL, scorecard, told_by
+from src.scorecard import TRAIN, VAL, scorecard
 
 log = logging.getLogger(__name__)
 
+TEST = "test"
 NOT_SLICED = (TRAIN,)
 EXTRA_FILES = ("neighbours.csv", "map.csv", "saliency.npz", "slices.csv", "corruptions.csv")
 
@@ -61,7 +62,7 @@ class Evaluation:
             log.info("%s: accuracy %.4f on %d images", name, figures["acc"], figures["num_images"])
         self._write_slices(packed, predicted)
         self._write_reference(packed, predicted)
-        if told := told_by(found):
+        if told := told_by(set(found)):
             write_explanations(vectors, predicted, told, self.folder.predictions, self.cfg.explain)
             self._write_told(packed[told], predicted[told], found[told])
         write_json(self.folder.metrics, found)

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.artifacts import Manifest, Predictions, RunRecord
+from src.artifacts import Manifest, Predictions, RunRecord, told_by
 from src.config import ReportConfig
 from src.features.packed import PackedSplit
 from src.files import read_json
 from src.layout import DATASET_DIR, PACKED_DIR, RunFolder
 from src.metrics import confusion
-from src.scorecard import told_by
 from src.visualization.reporting.extras import Extras, read_extras
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class Evidence:
     @property
     def scored(self) -> Predictions | None:
         """The predictions that the result is told by: of test, else of val, else of any labelled split but train."""
-        told = told_by([name for name, split in self.predictions.items() if name in self.metrics and has_labels(split)])
+        told = told_by({name for name, split in self.predictions.items() if name in self.metrics and has_labels(split)})
         return None if told is None else self.predictions[told]
 
     @property
