@@ -190,6 +190,14 @@ def test_an_experiment_chooses_presets_and_values(project: Project) -> None:
     assert composed(project)["train"]["seed"] == 3
     assert composed(project)["train"]["batch_size"] == 8
     assert "residual_cnn" in project.dvc("exp", "show", "--csv")
+    moved = json.loads(project.dvc("metrics", "diff", "--json").partition("\n")[0])
+    (figures,) = moved.values()
+    loss = figures["test.loss"]
+    assert loss["new"] - loss["old"] == pytest.approx(loss["diff"]) != 0
+    project.dvc("plots", "diff", "--out", "plots", "HEAD")
+    page = (project.root / "plots/index.html").read_text(encoding="utf-8")
+    assert '"rev": "workspace"' in page
+    assert '"rev": "HEAD"' in page
 
 
 @pytest.mark.slow

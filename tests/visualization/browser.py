@@ -124,6 +124,7 @@ class Browser:
         return json.loads(message)
 
     def _note(self, event: dict[str, Any]) -> None:
-        """Keep what the page complains of: uncaught errors, refused content."""
-        if event.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+        """Keep what the page complains of: uncaught errors, refused content, what it writes to the console as one."""
+        is_fault = event.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded")
+        if is_fault or event.get("params", {}).get("type") in ("error", "assert", "warning"):
             self.messages.append(json.dumps(event["params"])[:400])
