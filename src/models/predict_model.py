@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.champion import run_folder
 from src.cli import run_verb
 from src.config import Config
-from src.layout import RunFolder, run_folder
+from src.layout import RunFolder
 from src.wording import counted
 
 if TYPE_CHECKING:
