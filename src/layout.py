@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.files import read_json
-
 RAW_DIR = Path("data/raw/source")
 DATASET_DIR = Path("data/interim/dataset")
 FACTS_CACHE = Path("data/interim/.facts")
@@ -108,23 +106,3 @@ class RunFolder:
     def figures(self) -> Path:
         """Folder of the run's PNG figures."""
         return REPORTS_DIR / "figures" / self.name
-
-
-def run_folder(run_dir: str | None) -> RunFolder:
-    """The run that `run_dir` names: a folder, `champion`, or that of the pipeline where it is None.
-
-    Raises:
-        ValueError: there is no champion yet, or its checkpoint is gone or another by now.
-    """
-    if run_dir != CHAMPION:
-        return RunFolder(Path(run_dir or PIPELINE_RUN))
-    if not CHAMPION_FILE.exists():
-        raise ValueError(f'{CHAMPION_FILE.as_posix()} does not exist; choose a champion: make promote ARGS="<run>"')
-    champion = read_json(CHAMPION_FILE, made_by="promote")
-    run = RunFolder(Path(champion["run"]))
-    facts = [run.checkpoint(which) / "model.json" for which in ("best", "last")]
-    digests = [read_json(path, made_by="train_model")["sha256"] for path in facts if path.exists()]
-    if champion["checkpoint"] not in digests:
-        found = "other weights than it was promoted with" if digests else "no checkpoint"
-        raise ValueError(f"the champion {champion['run']} holds {found}; bring it back, or promote it or another again")
-    return run

@@ -2,10 +2,11 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,13 @@ def read_requests(folder: Path, checkpoint: str, *, last: int | None) -> Request
     Raises:
         ValueError: nothing was logged there.
     """
-    present = [path for path in (*older_files(folder), folder / PRESENT) if path.exists()]
-    if not present:
+    newest, older = _newest_lines(folder)
+    if not newest and not older:
         raise ValueError(f"{folder} holds no requests yet; start the service (make serve) and send it images")
     own: list[dict[str, Any]] = []
     num_others = damaged = 0
-    for path in reversed(present):
-        rows, bad = _rows(path)
+    for lines in chain([newest], map(_lines, reversed(older))):
+        rows, bad = _rows(lines)
         found = [row for row in rows if row["checkpoint"] == checkpoint]
         own, num_others, damaged = found + own, num_others + len(rows) - len(found), damaged + bad
         if last is not None and len(own) >= last:
@@ -130,25 +131,36 @@ def read_requests(folder: Path, checkpoint: str, *, last: int | None) -> Request
     return Requests(table, num_others, damaged)
 
 
-def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    rows, damaged = [], 0
-    for row in map(_row, _lines(path)):
-        if row is None:
-            damaged += 1
-        else:
-            rows.append(row)
-    return rows, damaged
+def _newest_lines(folder: Path) -> tuple[list[str], list[Path]]:
+    """Lines of the newest file, and the files that came before it, though the service may be turning them."""
+    while True:
+        older = older_files(folder)
+        lines = _lines(folder / PRESENT)
+        # else a file took its turn meanwhile, and would be missed
+        if older_files(folder) == older:
+            return lines, older
 
 
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        yield from file
+def _lines(path: Path) -> list[str]:
+    """Lines of a file; none where it is not there, as the oldest one may just have been removed."""
+    with suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
+        return list(file)
+    return []
+
+
+def _rows(lines: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
+    """The lines as columns, and how many are damaged."""
+    found = list(map(_row, lines))
+    rows = [row for row in found if row is not None]
+    return rows, len(found) - len(rows)
 
 
 def _row(line: str) -> dict[str, Any] | None:
     """The line as columns; None where it is damaged."""
     try:
         found = asdict(Answered(**json.loads(line)))
-        return found | {name: float(value) for name, value in found.pop("looks").items()}
+        numbers = {"confidence": found["confidence"]} | found.pop("looks")
+        row = found | {name: float(value) for name, value in numbers.items()}
     except (ValueError, TypeError, AttributeError):
         return None
+    return row if all(isinstance(row[name], str) for name in ("time", "checkpoint", "pred")) else None

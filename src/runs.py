@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from src.artifacts import Predictions, RunRecord
+from src.champion import run_folder
 from src.choices import suggestion
 from src.cost_record import CostRecord
 from src.files import read_json
-from src.layout import CHAMPION, CHAMPION_FILE, PIPELINE_RUN, RUNS_DIR, SWEEPS_DIR, RunFolder, run_folder
+from src.layout import CHAMPION, CHAMPION_FILE, PIPELINE_RUN, RUNS_DIR, SWEEPS_DIR, RunFolder
 from src.wording import counted, listed
 
 log = logging.getLogger(__name__)

@@ -2,10 +2,12 @@
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from src import request_log
 from src.request_log import PRESENT, Answered, RequestLog, older_files, read_requests
 from tests.disks import small_disk
 from tests.test_docs import dictionary
@@ -60,6 +62,36 @@ def test_the_newest_answers_of_a_checkpoint_are_found_behind_those_of_another(tm
     assert found.num_others == 30
 
 
+def test_a_file_that_takes_its_turn_while_the_log_is_read_is_not_missed(tmp_path, monkeypatch):
+    log, listed = kept(tmp_path, most_bytes=1), []
+    log.append(answered(0))
+
+    def overtaken(folder: Path) -> list[Path]:
+        found = older_files(folder)
+        listed.append(found)
+        if len(listed) == 1:
+            log.append(answered(1))
+        return found
+
+    monkeypatch.setattr(request_log, "older_files", overtaken)
+    assert list(read_requests(tmp_path, "c0ffee", last=None).table["time"].str[-1]) == ["0", "1"]
+
+
+def test_a_file_that_is_removed_while_the_log_is_read_is_left_out(tmp_path, monkeypatch):
+    log, oldest = kept(tmp_path, most_bytes=1), answered(0)
+    for row in (oldest, answered(1), answered(2)):
+        log.append(row)
+
+    def row_of(line: str) -> object:
+        for path in older_files(tmp_path)[:-1]:
+            path.unlink()
+        return read(line)
+
+    read = request_log._row
+    monkeypatch.setattr(request_log, "_row", row_of)
+    assert list(read_requests(tmp_path, "c0ffee", last=None).table["time"].str[-1]) == ["1", "2"]
+
+
 def test_a_file_that_cannot_take_its_turn_goes_on_growing(tmp_path, monkeypatch):
     log = kept(tmp_path, most_bytes=1)
     log.append(answered(0))
@@ -78,6 +110,18 @@ def test_damaged_lines_are_counted_and_the_others_read(tmp_path):
     found = read_requests(tmp_path, "c0ffee", last=None)
     assert list(found.table["time"].str[-1]) == ["0", "1"]
     assert found.damaged == 3
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"confidence": "x"}, {"confidence": None}, {"looks": {"contrast": "x"}}, {"pred": []}]
+)
+def test_a_line_with_a_value_of_another_kind_is_damaged(tmp_path, wrong):
+    kept(tmp_path).append(answered(0))
+    with (tmp_path / PRESENT).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(answered(1)) | wrong) + "\n")
+    found = read_requests(tmp_path, "c0ffee", last=None)
+    assert (len(found.table), found.damaged) == (1, 1)
+    assert found.table["confidence"].dtype == float
 
 
 def test_a_full_disk_costs_lines_and_is_told_once(tmp_path, caplog):

@@ -2,22 +2,24 @@
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from src.champion import current
+from src.champion import Champion, current, run_folder
 from src.files import write_json
-from src.layout import CHAMPION_FILE, run_folder
+from src.layout import CHAMPION_FILE
 from src.models.promote import promote
-from src.runs import chosen, everywhere
+from src.runs import chosen, everywhere, in_service
 from src.visualization.list_runs import list_runs
 from src.visualization.why import why
 from tests.compared import config_tree, right_on, write_run
 from tests.test_docs import dictionary
 
 NUMBER = 300
+FIELDS = [field.name for field in fields(Champion)]
 
 
 @pytest.fixture(autouse=True)
@@ -227,10 +229,21 @@ def test_the_pipeline_s_run_is_kept_as_a_copy(cfg):
     assert run_folder("champion").predictions.joinpath("test.parquet").exists()
 
 
-def test_a_damaged_champion_file_is_named(cfg):
-    write_json(CHAMPION_FILE, {"run": "x"})
-    with pytest.raises(ValueError, match=r"models/champion.json differs in before, .*remove it and promote again"):
-        current()
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"run": "x"}, "differs in before, "),
+        ({}, "differs in before, "),
+        (dict.fromkeys(FIELDS, 5), "differs in checkpoint, data_digest, promoted, reason, run, run_id; "),
+        ([], "holds no champion; "),
+        (None, "holds no champion; "),
+    ],
+)
+def test_a_damaged_champion_file_is_named_by_all_that_read_it(content, told):
+    write_json(CHAMPION_FILE, content)
+    for read in (current, lambda: run_folder("champion"), lambda: in_service([])):
+        with pytest.raises(ValueError, match=rf"models/champion.json {told}.*remove it and promote again"):
+            read()
 
 
 @pytest.mark.parametrize("module", ["src.visualization.compare", "src.models.promote", "src.visualization.why"])

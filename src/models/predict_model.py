@@ -4,9 +4,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.champion import run_folder
 from src.cli import run_verb
 from src.config import Config
-from src.layout import RunFolder, run_folder
+from src.files import write_atomically
+from src.layout import RunFolder
 from src.wording import counted
 
 if TYPE_CHECKING:
@@ -39,22 +41,23 @@ def predict_model(cfg: Config) -> None:
 
 
 def predict_new(cfg: Config, trained: "TrainedModel", place: "Runtime", folder: RunFolder) -> None:
-    """Write predictions of new images as parquet and as CSV, and tell the first of them."""
+    """Write predictions of new images as CSV, by the name of what holds them, and tell the first of them."""
     from src.models.predictor import predict_images
 
     assert cfg.predict.images is not None
     location = Path(cfg.predict.images)
     new = predict_images(trained, location, place, batch_size=cfg.predict.batch_size, max_pixels=cfg.data.max_pixels)
-    output = Path(cfg.predict.output or folder.path / "new" / f"{location.stem}.csv")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    # the name of a folder may hold a dot, and that of "." is told by where it lies
+    name = location.resolve().name if location.is_dir() else location.stem
+    output = Path(cfg.predict.output or folder.path / "new" / f"{name}.csv")
     table = new.predictions.table().drop(columns=["label", "path"])
     table.insert(2, "prob", new.predictions.probs.max(axis=1))
-    table.to_csv(output, index=False)
+    write_atomically(output, table.to_csv(index=False, lineterminator="\n").encode("utf-8"))
     shown = zip(table["id"].head(10), table["pred"], table["prob"], strict=False)
-    for name, pred, prob in shown:
-        log.info("%s: %s (%.1f %%)", name, pred, 100 * prob)
-    for name, reason in list(new.unreadable.items())[:10]:
-        log.warning("%s left out: %s", name, reason)
+    for image, pred, prob in shown:
+        log.info("%s: %s (%.1f %%)", image, pred, 100 * prob)
+    for image, reason in list(new.unreadable.items())[:10]:
+        log.warning("%s left out: %s", image, reason)
     log.info("%s predicted, %d unreadable; all in %s", counted(len(table), "image"), len(new.unreadable), output)
 
 

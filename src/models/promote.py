@@ -75,7 +75,7 @@ def judged(run: Run, champion: Champion, cfg: CompareConfig) -> str:
         ValueError: it is worse, or cannot be compared, and `compare.force` is not set.
     """
     try:
-        found = contest(run, load(RunFolder(champion.folder)), cfg)
+        found = contest(run, load(champion.folder), cfg)
     except ValueError as error:
         if not cfg.force:
             raise ValueError(

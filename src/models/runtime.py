@@ -47,8 +47,14 @@ class Runtime:
         return _peak_process_bytes() / MIB
 
 
-def start(run: RunConfig, precision: str, *, device: torch.device | None = None) -> Runtime:
-    """The runtime that `run.device` and a precision ask for; `device` stands for it where one is taken already.
+def start(run: RunConfig, precision: str, *, device: torch.device | None = None, equal_batches: bool = True) -> Runtime:
+    """The runtime that `run.device` and a precision ask for.
+
+    Args:
+        run: the section.
+        precision: of the arithmetic.
+        device: what stands for `run.device` where one is taken already.
+        equal_batches: whether one size of batch comes again and again, so that cuDNN may try its ways at the first.
 
     Raises:
         ValueError: the device does not exist here, or cannot do that precision.
@@ -58,7 +64,7 @@ def start(run: RunConfig, precision: str, *, device: torch.device | None = None)
         torch.set_num_threads(run.workers)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = equal_batches
     runtime = Runtime(device, resolve_precision(precision, device))
     log.info("device %s, precision %s, %d threads", _device_name(device), runtime.precision, torch.get_num_threads())
     return runtime

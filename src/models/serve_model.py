@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from src.arguments import run_on_runs
+from src.champion import reigning
 from src.config import Config
 from src.layout import CHAMPION, CHAMPION_FILE, REQUESTS_DIR, RunFolder
 from src.runs import in_service
@@ -68,14 +69,15 @@ def prepared(cfg: Config, folder: RunFolder | None) -> "tuple[Service, Loader]":
     """The service of a run, of the champion where it is None, and what makes an engine of another run."""
     from src.models import runtime
     from src.models.serving.engine import load_engine
-    from src.models.serving.following import champion_checkpoint
     from src.models.serving.keeping import Keeper
     from src.models.serving.service import Service
     from src.request_log import RequestLog
 
     own = cfg.serve
-    run, which = champion_checkpoint() if folder is None else (folder, cfg.predict.checkpoint)
-    load = partial(load_engine, place=runtime.start(cfg.run, "fp32"), cfg=own)
+    run, which = reigning().located() if folder is None else (folder, cfg.predict.checkpoint)
+    # a pass takes as many images as have come
+    place = runtime.start(cfg.run, "fp32", equal_batches=False)
+    load = partial(load_engine, place=place, cfg=own)
     requests = RequestLog(REQUESTS_DIR, most_bytes=int(own.log_mib * MIB), keep=own.log_files)
     return Service(engine=load(run, which), cfg=own, requests=Keeper(requests)), load
 

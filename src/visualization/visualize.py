@@ -9,10 +9,10 @@ and its predictions (make_dataset, build_features, train_model, predict_model).
 import logging
 from datetime import datetime
 
+from src.champion import run_folder
 from src.cli import run_verb
 from src.config import Config
 from src.files import replace_files, write_atomically
-from src.layout import run_folder
 
 log = logging.getLogger(__name__)
 

@@ -263,8 +263,9 @@ def test_what_was_found_before_a_fault_is_not_found_again(tmp_path, small_parts)
     assert whole == plain(path)
 
 
-SLOW_CHECKS = """
-import sys, time
+# it waits after so many files, until it is killed
+CHECKS = """
+import sys
 from pathlib import Path
 from src.data import facts
 from src.data.archives import open_images
@@ -273,8 +274,9 @@ from tests.data.drawn import settings
 facts.ROWS_AT_ONCE = 20
 store = open_images(Path(sys.argv[1]))
 cache = facts.FactsCache.of(Path(sys.argv[2]), store, settings())
-for _ in inspect_all(store, store.names(), cfg=settings(), cache=cache):
-    time.sleep(0.005)
+for number, _ in enumerate(inspect_all(store, store.names(), cfg=settings(), cache=cache)):
+    if number == int(sys.argv[3]):
+        sys.stdin.read()
 """
 
 
@@ -282,13 +284,15 @@ for _ in inspect_all(store, store.names(), cfg=settings(), cache=cache):
 def test_a_killed_run_loses_little_and_changes_nothing(tmp_path):
     path = folder_of(tmp_path / "a", labelled({"cat": 150, "dog": 150}))
     cache = tmp_path / "cache"
-    for parts in (1, 4):
-        child = subprocess.Popen([sys.executable, "-c", SLOW_CHECKS, str(path), str(cache)])
-        deadline = time.monotonic() + 60
+    for parts, number in ((1, 30), (4, 130)):
+        command = [sys.executable, "-c", CHECKS, str(path), str(cache), str(number)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE)
+        deadline = time.monotonic() + 120
         while len(list(cache.glob("*/*.parquet"))) < parts and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         child.send_signal(signal.SIGKILL)
-        child.wait()
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
     found, read = checked(path, cache)
     assert 0 < len(read) <= 300 - 20
     assert found == plain(path)

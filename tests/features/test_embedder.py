@@ -26,13 +26,17 @@ CPU = torch.device("cpu")
 SIDE = 32
 ROOT = Path(__file__).resolve().parents[2]
 
+# it waits once the first part is kept, until it is killed
 EMBED = """
 import sys, torch
 from pathlib import Path
 from tests.features.test_embedder import settings
 from src.features.embedder import embed_packed, load_embedder
+from src.features.embedding_cache import EmbeddingCache
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
+add = EmbeddingCache.add
+EmbeddingCache.add = lambda *part: (add(*part), sys.stdin.read())
 embedder = load_embedder(settings(root / "net.safetensors"), device=torch.device("cpu"))
 embed_packed(root, embedder, cache_dir=root / "cache")
 """
@@ -194,11 +198,15 @@ def test_an_embedding_that_was_killed_goes_on_where_it_was(net, tmp_path, comput
     root = packed(tmp_path, {"train": count})
     (root / "net.safetensors").write_bytes(net.read_bytes())
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen([sys.executable, "-c", EMBED, str(root)], cwd=ROOT, env=environment)
-    while running.poll() is None and not list((root / "cache").glob("*/*.npz")):
+    running = subprocess.Popen(
+        [sys.executable, "-c", EMBED, str(root)], cwd=ROOT, env=environment, stdin=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while running.poll() is None and not list((root / "cache").glob("*/*.npz")) and time.monotonic() < deadline:
         time.sleep(0.001)
     running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
     assert not (root / "embeddings").exists()
 
     embedder = load_embedder(settings(root / "net.safetensors"), device=CPU)

@@ -19,6 +19,7 @@ from src.models import checkpoint, runtime
 from src.models.predict_model import predict_model
 from src.models.predictor import predict_images, predict_split
 from src.models.train_model import train_model
+from tests.disks import small_disk
 
 RUN = "run_dir=models/mine"
 
@@ -113,6 +114,30 @@ def test_new_images_are_predicted_from_the_checkpoint_alone(trained, config, kin
     assert list(table["id"]) == (["000.png"] if kind == "file" else names)
 
 
+def test_answers_of_two_folders_lie_beside_each_other(trained, config, monkeypatch):
+    for name in ("photos.2024-05", "photos.2024-06"):
+        write_test_images(Path(name))
+        predict_model(config(RUN, f"predict.images={name}"))
+    monkeypatch.chdir("photos.2024-06")
+    predict_model(config("run_dir=../models/mine", "predict.images=.", "predict.output=null"))
+    new = Path("../models/mine/new")
+    assert sorted(path.name for path in new.iterdir()) == ["photos.2024-05.csv", "photos.2024-06.csv"]
+
+
+def test_a_full_disk_leaves_the_answers_of_the_time_before(trained, config, tmp_path):
+    names = write_test_images(Path("photos"))
+    with small_disk(tmp_path / "disk", size="16k") as disk:
+        asked = config(RUN, "predict.images=photos", f"predict.output={disk}/out.csv")
+        predict_model(asked)
+        assert len(pd.read_csv(disk / "out.csv")) == len(names)
+        before = (disk / "out.csv").read_bytes()
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "filler").write_bytes(bytes(10**6))
+        with pytest.raises(OSError, match="No space left"):
+            predict_model(asked)
+        assert (disk / "out.csv").read_bytes() == before
+
+
 def test_bad_images_among_good_ones_are_named_and_the_good_predicted(trained, config, caplog):
     names = write_test_images(Path("photos"))
     (Path("photos") / "empty.jpg").write_bytes(b"")
@@ -158,6 +183,22 @@ def test_data_that_the_checkpoint_was_not_trained_on_is_refused(trained, config)
         write_json(PACKED_DIR / name / "index.json", facts | {"digest": "f" * 16})
     with pytest.raises(ValueError, match=r"is not what the checkpoint was trained on .* a test image may have been"):
         predict_model(config(RUN))
+
+
+@pytest.mark.parametrize("what", ["absent", "other images"])
+def test_a_refused_scoring_leaves_the_results_of_the_one_before(trained, config, what):
+    asked = ["predict.slices=[brightness]", "predict.corruptions.names=[blur]", "predict.explain.saliency=1"]
+    predict_model(config(RUN, *asked))
+    before = {path: path.read_bytes() for path in trained.path.rglob("*") if path.is_file()}
+    assert {path.name for path in before} >= {"neighbours.csv", "map.csv", "slices.csv", "corruptions.csv"}
+    if what == "absent":
+        shutil.rmtree(PACKED_DIR)
+    else:
+        facts = read_json(PACKED_DIR / "test" / "index.json", made_by="")
+        write_json(PACKED_DIR / "test" / "index.json", facts | {"digest": "f" * 16})
+    with pytest.raises(ValueError, match=r"build_features|build that data again"):
+        predict_model(config(RUN))
+    assert {path: path.read_bytes() for path in trained.path.rglob("*") if path.is_file()} == before
 
 
 def test_a_split_without_labels_is_predicted_but_not_scored(trained, config):

@@ -138,7 +138,7 @@ def test_a_signal_saves_at_the_next_step_and_the_same_command_goes_on(project, n
         if "epoch 2/" in line:
             run.send_signal(number)
             break
-    rest = run.communicate(timeout=60)[1]
+    rest = run.communicate(timeout=120)[1]
     assert run.returncode == code, rest
     assert f"stopped by {signal.Signals(number).name} at step" in rest
     assert "run the same command again to go on" in rest

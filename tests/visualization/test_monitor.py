@@ -6,9 +6,10 @@ import logging
 import numpy as np
 import pytest
 
+from src.champion import Champion
 from src.compose import compose
 from src.config import Config
-from src.layout import CHAMPION_FILE, MONITOR_DIR, PIPELINE_RUN, REQUESTS_DIR, RunFolder
+from src.layout import MONITOR_DIR, PIPELINE_RUN, REQUESTS_DIR, RunFolder
 from src.reference import reference_of
 from src.request_log import PRESENT, Answered, RequestLog
 from src.runs import load
@@ -134,7 +135,8 @@ def test_without_answers_or_reference_the_next_step_is_told(watched):
 
 
 def test_the_champion_is_watched_where_there_is_one(watched):
-    CHAMPION_FILE.write_text(json.dumps({"run": "models/gone", "checkpoint": "x"}))
+    told = {"run": "models/gone", "run_id": "", "checkpoint": "x", "data_digest": "", "metrics": {}}
+    Champion(**told, promoted="", reason="", before=None).save()
     with pytest.raises(ValueError, match=r"the champion models/gone holds no checkpoint"):
         monitor(configured(), [])
 

@@ -51,6 +51,7 @@ from tests.visualization.page_parser import PageParser
 ROOT = Path(__file__).resolve().parents[2]
 WHO = "Ada"
 MAX_PIXELS = 10_000
+PATIENCE_S = 120
 
 
 class Client:
@@ -65,7 +66,7 @@ class Client:
         for key, value in headers.items():
             request.add_header(key.replace("_", "-"), value)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -412,7 +413,7 @@ def test_an_image_that_is_not_asked_about_and_a_path_in_place_of_an_id_are_not_f
 )
 def test_there_are_no_files_behind_the_address(serve, path):
     client = serve()
-    connection = http.client.HTTPConnection("127.0.0.1", client.server.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.server_port, timeout=PATIENCE_S)
     connection.request("GET", f"/{client.server.token}/{path}")
     assert connection.getresponse().status == 404
     connection.close()
@@ -429,7 +430,7 @@ def test_a_body_that_is_too_large_or_has_no_length_is_refused_unread(serve):
         assert status == 413
     address = urlsplit(client.server.address)
     for header in ("", "Transfer-Encoding: chunked\r\n", "Content-Length: -1\r\n", "Content-Length: 1e3\r\n"):
-        with socket.create_connection((address.hostname, address.port), timeout=20) as link:
+        with socket.create_connection((address.hostname, address.port), timeout=PATIENCE_S) as link:
             link.sendall(f"POST {address.path}undo HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode())
             assert b" 411 " in link.recv(100)
     assert client.ask("decide", body=b"[" * LARGEST_BODY, Content_Type="application/json")[0] == 400
@@ -529,7 +530,7 @@ def started(*arguments: str) -> subprocess.Popen[str]:
 
 def finished(*arguments: str) -> tuple[int, str]:
     process = started(*arguments)
-    return process.wait(timeout=60), process.communicate()[1]
+    return process.wait(timeout=PATIENCE_S), process.communicate()[1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
@@ -539,9 +540,9 @@ def test_the_command_prints_its_address_and_control_c_ends_it_with_a_summary(pro
     address = re.search(r"5 to decide: (http://127\.0\.0\.1:\d+/[\w-]+/) \(Ctrl-C ends it\)", line)[1]
     body = json.dumps({"item": 2, "label": "dog", "pictures": [0]}).encode()
     request = urllib.request.Request(f"{address}decide", data=body, headers={"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=20).close()
+    urllib.request.urlopen(request, timeout=PATIENCE_S).close()
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert told.count("\n") == 1
     assert "1 of 5 decided; labels: 1 changed, written to data/external/labels_overrides.csv; next: make data" in told

@@ -19,7 +19,7 @@ from src.models.evaluating.explaining import features_taken, write_explanations
 from src.models.evaluating.result_tables import write_tables
 from src.models.evaluating.robustness import averaged, corruption_table, slice_table
 from src.models.evaluating.saliency import write_saliency
-from src.models.predictor import predict_split
+from src.models.predictor import check_same_data, predict_split
 from src.models.runtime import Runtime
 from src.reference import reference_of
 from src.scorecard import TRAIN, VAL, scorecard
@@ -46,10 +46,10 @@ class Evaluation:
         Raises:
             ValueError: the packed data is not what the model was trained on.
         """
+        packed = self._packed()
         # a run by hand is scored again in the same folder, perhaps with less beside it
         for name in EXTRA_FILES:
             (self.folder.predictions / name).unlink(missing_ok=True)
-        packed = self._packed()
         predicted, vectors = {}, {}
         for name, split in packed.items():
             with features_taken(self.trained.model, wanted=self._keeps_features(split)) as taken:
@@ -68,9 +68,12 @@ class Evaluation:
         write_json(self.folder.metrics, found)
 
     def _packed(self) -> dict[str, PackedSplit]:
+        """The splits to be scored, all of the data that the model was trained on."""
         counts = read_json(PACKED_DIR / STATISTICS_FILE, made_by="build_features")["counts"]
         names = [name for name in counts if self.cfg.score_train or name != TRAIN]
         splits = {name: PackedSplit.load(PACKED_DIR / name) for name in ordered_splits(names)}
+        for split in splits.values():
+            check_same_data(self.trained, split)
         if TRAIN in splits:
             splits[TRAIN] = self._seen(splits[TRAIN])
         return splits

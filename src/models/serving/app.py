@@ -92,7 +92,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         return prediction(*await service.answer(request))
 
     @app.get("/model")
-    def model() -> About:
+    async def model() -> About:
         """The model that answers."""
         return about(service.engine)
 
@@ -100,20 +100,21 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 def _add_state(app: FastAPI, service: Service) -> None:
     """What a supervisor asks for."""
 
+    # all of them are `async`: others share forty threads, and where those wait for a disk nobody is told anything
     @app.get("/healthz")
-    def healthy() -> dict[str, str]:
+    async def healthy() -> dict[str, str]:
         """The process is alive."""
         return {"status": "alive"}
 
     @app.get("/readyz")
-    def ready() -> JSONResponse:
+    async def ready() -> JSONResponse:
         """Whether images may be sent: 503 with the reason where the run folder lost or changed its weights."""
-        if (reason := service.ready()) is not None:
+        if (reason := await service.ready()) is not None:
             return JSONResponse({"detail": reason}, HTTPStatus.SERVICE_UNAVAILABLE)
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", response_class=Response)
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Counters, as Prometheus reads them."""
         service.figures.log_failures.set(service.requests.failures)
         return Response(service.figures.text(), media_type="text/plain; version=0.0.4")

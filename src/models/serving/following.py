@@ -4,11 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from src.champion import current
-from src.layout import CHAMPION, RunFolder, run_folder
-from src.models.checkpoint import FACTS_FILE, load_facts
+from src.champion import reigning
+from src.layout import RunFolder
+from src.models.serving.aside import aside
 from src.models.serving.engine import Engine
 from src.models.serving.service import Service
 
@@ -30,19 +29,19 @@ class Following:
     service: Service
     load: Loader
     _told: str = ""
-    _passed_over: Path | None = None
-    _digest: str = ""
+    _tried: tuple[str, str, str] | None = None
 
     async def run(self) -> None:
-        """Never returns; a champion that cannot be served is told once and passed over."""
+        """Never returns; a champion that cannot be served is told once and passed over until it is promoted again."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                fresh = await asyncio.to_thread(self._fresh)
+                fresh = await aside(self._fresh, name="champion")
             except Exception as error:  # noqa: BLE001 - out of memory, another version: the service goes on and follows on
-                if str(error) != self._told:
-                    log.warning("the champion cannot be served, the one before it goes on: %s", error)
-                self._told = str(error)
+                reason = str(error) or type(error).__name__
+                if reason != self._told:
+                    log.warning("the champion cannot be served, the one before it goes on: %s", reason)
+                self._told = reason
                 continue
             self._told = ""
             if fresh is not None:
@@ -50,25 +49,14 @@ class Following:
 
     def _fresh(self) -> Engine | None:
         """The engine of a champion that is not served yet; None where there is no such one."""
-        folder, which = champion_checkpoint()
-        place, digest = folder.checkpoint(which), load_facts(folder.checkpoint(which)).sha256
-        engine = self.service.engine
-        if (place, digest) in ((engine.checkpoint, engine.sha256), (self._passed_over, self._digest)):
+        champion, engine = reigning(), self.service.engine
+        folder, which = champion.located()
+        if (folder.checkpoint(which), champion.checkpoint) == (engine.checkpoint, engine.sha256):
+            # one that failed before may come again, and there may be room for it by then
+            self._tried = None
             return None
-        self._passed_over, self._digest = place, digest
+        wanted = (champion.run, champion.checkpoint, champion.promoted)
+        if wanted == self._tried:
+            return None
+        self._tried = wanted
         return self.load(folder, which)
-
-
-def champion_checkpoint() -> tuple[RunFolder, str]:
-    """The champion's run and which of its checkpoints was promoted, `best` or `last`.
-
-    Raises:
-        ValueError: there is no champion, or its weights are gone or others by now.
-    """
-    folder, champion = run_folder(CHAMPION), current()
-    assert champion is not None
-    for which in ("best", "last"):
-        place = folder.checkpoint(which)
-        if (place / FACTS_FILE).exists() and load_facts(place).sha256 == champion.checkpoint:
-            return folder, which
-    raise ValueError(f"the champion {champion.run} holds other weights than it was promoted with")

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from src.config_serve import ServeConfig
 from src.data.checks import BadImage
 from src.models.checkpoint import WEIGHTS_FILE, load_facts
+from src.models.serving.aside import aside
 from src.models.serving.engine import Answer, Engine
 from src.models.serving.figures import Figures
 from src.models.serving.intake import Refusal, read_body
@@ -21,6 +22,9 @@ from src.reference import DIGITS
 from src.request_log import Answered
 
 log = logging.getLogger(__name__)
+
+LOOK_S = 2
+"""Time for the disk to answer whether the weights are there."""
 
 
 @dataclass(kw_only=True)
@@ -39,6 +43,7 @@ class Service:
     requests: Keeper
     figures: Figures = field(default_factory=Figures)
     _num_taken: int = 0
+    _look: asyncio.Task[str | None] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -71,8 +76,20 @@ class Service:
             self.figures.refused.labels(refusal.kind).inc()
             raise
 
-    def ready(self) -> str | None:
-        """Why the service should not be sent images; None where all is well."""
+    async def ready(self) -> str | None:
+        """Why the service should not be sent images; None where all is well.
+
+        Who asks while a look at the disk is under way hears what that one finds: at a disk that hangs one thread waits.
+        """
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(aside(self._reason, name="readiness"))
+        look = self._look
+        if not (await asyncio.wait([look], timeout=LOOK_S))[0]:
+            return f"the disk of {self.engine.checkpoint.as_posix()} has not answered for {LOOK_S} s"
+        return look.result()
+
+    def _reason(self) -> str | None:
+        """What is wrong with the run folder; None where nothing is."""
         engine = self.engine
         weights = engine.checkpoint / WEIGHTS_FILE
         try:

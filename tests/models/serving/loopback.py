@@ -20,7 +20,6 @@ from src.models.serving.service import Service
 from tests.models.conftest import drawn
 
 RUNS = [RunFolder(PIPELINE_RUN), RunFolder(Path("models/runs/other"))]
-RNG = np.random.default_rng(3)
 
 
 class Live:
@@ -73,11 +72,12 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def photo(number: int = 0) -> bytes:
-    """A drawn image of another size than the model's."""
-    return png(np.kron(drawn(number % 3, RNG), np.ones((2, 3, 1), dtype=np.uint8)))
+    """A drawn image of another size than the model's, of each number the same one."""
+    return png(np.kron(drawn(number % 3, np.random.default_rng(number)), np.ones((2, 3, 1), dtype=np.uint8)))
 
 
 def until(there: Callable[[], bool], what: str) -> None:
+    """Return once it is so; an assertion where it never is."""
     end_by = time.monotonic() + 120
     while not there():
         assert time.monotonic() < end_by, what

@@ -13,10 +13,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.models.serving.loopback import photo
+from tests.models.serving.loopback import photo, until
 from tests.project import ROOT, environment
 
 GROWTH_MIB = 40
+PATIENCE_S = 120
 NUM_BAD = 1000
 
 
@@ -51,38 +52,43 @@ def test_a_service_that_is_told_to_end_answers_what_it_took_in_and_takes_in_no_m
         def parts() -> Iterator[bytes]:
             content = photo()
             yield content[:50]
-            taken.wait(60)
-            released.wait(60)
+            taken.wait(PATIENCE_S)
+            released.wait(PATIENCE_S)
             yield content[50:]
 
-        halves.append(httpx.post(f"{address}/predict", content=parts(), timeout=60).status_code)
+        halves.append(httpx.post(f"{address}/predict", content=parts(), timeout=PATIENCE_S).status_code)
 
-    with process(within) as (service, address):
+    def refused() -> bool:
+        try:
+            httpx.get(f"{address}/healthz", timeout=PATIENCE_S)
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            return True
+        return False
+
+    with process(within, f"serve.body_s={PATIENCE_S}", f"serve.drain_s={PATIENCE_S}") as (service, address):
         asking = [threading.Thread(target=ask, args=(address,)) for _ in range(4)]
         for thread in asking:
             thread.start()
-        taken.wait(60)
-        while "serve_waiting 4.0" not in httpx.get(f"{address}/metrics").text:
-            assert service.poll() is None
+        taken.wait(PATIENCE_S)
+        metrics = f"{address}/metrics"
+        until(lambda: "serve_waiting 4.0" in httpx.get(metrics, timeout=PATIENCE_S).text, "they were not taken in")
         service.send_signal(told)
-        refused = False
-        while not refused:
-            try:
-                httpx.get(f"{address}/healthz")
-            except httpx.TransportError:
-                refused = True
+        until(refused, "it takes in more")
         assert service.poll() is None
         released.set()
         for thread in asking:
-            thread.join(60)
+            thread.join(PATIENCE_S)
         assert halves == [200] * 4
-        assert service.wait(120) == code
+        assert service.wait(PATIENCE_S) == code
 
 
 @pytest.mark.slow
 def test_a_thousand_bad_images_leave_the_memory_as_it_was(within):
     bad = [b"\x89PNG\r\n\x1a\n" + bytes(200_000), photo()[:-30], b"hello"]
-    with process(within, "serve.max_mib=1") as (service, address), httpx.Client(base_url=address) as client:
+    with (
+        process(within, "serve.max_mib=1") as (service, address),
+        httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
+    ):
 
         def send(number: int) -> None:
             for row in range(number):
