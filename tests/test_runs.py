@@ -4,17 +4,18 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from src.champion import current
 from src.files import write_json
-from src.layout import CHAMPION_FILE, run_folder
+from src.layout import CHAMPION_FILE, RunFolder, run_folder
 from src.models.promote import promote
-from src.runs import chosen, everywhere
+from src.runs import chosen, everywhere, load
 from src.visualization.list_runs import list_runs
 from src.visualization.why import why
-from tests.compared import config_tree, right_on, write_run
+from tests.compared import config_tree, predicted, right_on, write_run
 from tests.test_docs import dictionary
 
 NUMBER = 300
@@ -218,11 +219,42 @@ def test_a_champion_whose_weights_have_changed_is_not_followed(cfg):
         run_folder("champion")
 
 
+def score_last(folder: RunFolder, hits: np.ndarray) -> str:
+    """The digest of another checkpoint of the run, which its predictions are of from now on."""
+    digest = "e" * 64
+    write_json(folder.checkpoint("last") / "model.json", {"sha256": digest})
+    predicted(hits, checkpoint=digest).save(folder.predictions / "test.parquet")
+    return digest
+
+
+def test_a_champion_scored_with_another_checkpoint_since_is_not_compared_with(cfg):
+    folder = write_run("models/runs/a", right_on(0.95, NUMBER))
+    promote(cfg(), ["a"])
+    best = current().checkpoint
+    score_last(folder, right_on(0.7, NUMBER))
+    write_run("models/runs/b", right_on(0.8, NUMBER))
+    way_out = r"src.models.predict_model run_dir=models/runs/a predict.checkpoint=best .*; compare.force=true promotes"
+    # neither a run that is worse than what was promoted, nor its own other checkpoint
+    for name in ("b", "a"):
+        with pytest.raises(ValueError, match=rf"a are of another checkpoint than was promoted; run: .* {way_out}"):
+            promote(cfg(), [name])
+        assert (current().run, current().checkpoint) == ("models/runs/a", best)
+
+
 def test_the_pipeline_s_run_is_kept_as_a_copy(cfg):
     write_run("models/pipeline", right_on(0.8, 30))
     promote(cfg(), ["models/pipeline"])
     assert current().run == "models/runs/20260102-030405-pipeline"
     assert run_folder("champion").predictions.joinpath("test.parquet").exists()
+
+
+def test_the_copy_of_the_pipeline_s_run_has_the_predictions_of_the_checkpoint_that_was_promoted(cfg):
+    folder = write_run("models/pipeline", right_on(0.8, 30))
+    promote(cfg(), ["models/pipeline"])
+    digest = score_last(folder, right_on(0.9, 30))
+    promote(cfg(), ["models/pipeline"])
+    assert current().checkpoint == digest
+    assert load(run_folder("champion")).predictions("test").checkpoint == digest
 
 
 def test_a_damaged_champion_file_is_named(cfg):
