@@ -187,6 +187,17 @@ def test_a_worse_run_is_refused_with_the_numbers_unless_forced(cfg):
     assert current().reason.endswith("(compare.force=true)")
 
 
+def test_a_run_is_judged_by_groups_of_images_where_there_are(cfg):
+    groups = np.arange(NUMBER) // 30
+    hits = right_on(0.9, NUMBER)
+    write_run("models/runs/a", hits, groups=groups)
+    promote(cfg(), ["a"])
+    # worse on all images of three groups and on no other: three signs may well be chance
+    write_run("models/runs/b", hits & (groups >= 3), groups=groups)
+    promote(cfg(), ["b"])
+    assert current().reason.endswith("81 wrong that were right, p = 0.25 (over 10 groups)")
+
+
 def test_a_run_of_other_images_is_refused_unless_forced(cfg):
     write_run("models/runs/a", right_on(0.9, 30))
     write_run("models/runs/b", right_on(0.9, 30), ids=[f"x/{number}" for number in range(30)])
