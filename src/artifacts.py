@@ -15,7 +15,6 @@ from src.files import read_json, whole_file, write_json
 from src.tables import numbered, rows_where
 
 UNLABELLED = -1
-
 MANIFEST_COLUMNS = ("id", "path", "label", "split", "group", "width", "height", "sha256", "status")
 STATUS_OK = "ok"
 STATUS_DUPLICATE = "duplicate"
@@ -31,7 +30,6 @@ STATUSES = {
 }
 
 ROWS_AT_ONCE = 2**16
-
 SUM_TOLERANCE = 1e-4
 
 
@@ -140,7 +138,8 @@ class Manifest:
 class Predictions:
     """Probabilities of a checkpoint for the images of one split.
 
-    `labels` is -1 where an image has none. `probs` is float32 of shape (images, classes), rows sum to one.
+    `labels` is -1 where an image has none. `probs` is float32 of shape (images, classes), rows sum to one. `groups`
+    numbers the groups of images that belong together, as in `PackedSplit`; None where each image is one of its own.
     """
 
     ids: list[str]
@@ -150,6 +149,7 @@ class Predictions:
     class_names: list[str]
     split: str
     checkpoint: str
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check the promises.
@@ -158,8 +158,9 @@ class Predictions:
             ValueError: lengths differ, a class name or a label is none, a probability is not finite or negative, or
                 a row does not sum to one.
         """
-        if not len(self.ids) == len(self.paths) == len(self.labels) == len(self.probs):
-            raise ValueError(f"predictions of {self.split}: ids, paths, labels and probs differ in length")
+        columns = (self.ids, self.paths, self.labels, self.probs, self.groups)
+        if len({len(column) for column in columns if column is not None}) > 1:
+            raise ValueError(f"predictions of {self.split}: ids, paths, labels, probs and groups differ in length")
         if self.probs.shape[1:] != (len(self.class_names),):
             raise ValueError(
                 f"predictions of {self.split}: {self.probs.shape} probs for {len(self.class_names)} classes"
@@ -184,14 +185,11 @@ class Predictions:
         return self.labels[self.labels >= 0], self.probs[self.labels >= 0]
 
     def table(self) -> pd.DataFrame:
-        """A row per image: id, path, label, pred (names) and `prob_<class>` for each class."""
+        """A row per image: id, path, label, pred (names) and `prob_<class>` for each class; `group`, if there are."""
         names = np.array([*self.class_names, ""], dtype=object)
-        columns: dict[str, Any] = {
-            "id": self.ids,
-            "path": self.paths,
-            "label": names[self.labels],
-            "pred": names[self.preds],
-        }
+        labels, preds = names[self.labels], names[self.preds]
+        columns: dict[str, Any] = {"id": self.ids, "path": self.paths, "label": labels, "pred": preds}
+        columns |= {} if self.groups is None else {"group": self.groups}
         columns |= {f"prob_{name}": self.probs[:, index] for index, name in enumerate(self.class_names)}
         return pd.DataFrame(columns)
 
@@ -216,7 +214,9 @@ class Predictions:
         index = {name: number for number, name in enumerate(names)} | {"": UNLABELLED}
         labels = table["label"].map(index).to_numpy(dtype=np.int64)
         probs = table[[f"prob_{name}" for name in names]].to_numpy(dtype=np.float32)
-        return cls(list(table["id"]), list(table["path"]), labels, probs, names, facts["split"], facts["checkpoint"])
+        groups = table["group"].to_numpy() if "group" in table else None
+        ids, paths = list(table["id"]), list(table["path"])
+        return cls(ids, paths, labels, probs, names, facts["split"], facts["checkpoint"], groups)
 
 
 @dataclass(frozen=True, kw_only=True)

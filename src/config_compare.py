@@ -28,7 +28,7 @@ class CompareConfig(Section):
         list[str], Field(description="keys in which runs may differ and still count as repetitions of one another")
     ]
     level: Annotated[float, Field(gt=0.5, lt=1, description="confidence of intervals; a difference is told above it")]
-    resamples: Annotated[int, Field(ge=100, description="draws of intervals and of tests over several seeds")]
+    resamples: Annotated[int, Field(ge=100, description="draws of the intervals of differences")]
     seed: Annotated[int, Field(ge=0, description="seed of these draws")]
     force: Annotated[bool, Field(description="promote also a run that is worse than the champion (`make promote`)")]
     cost: Annotated[CostConfig, Field(description="measurement of inference")]

@@ -13,10 +13,14 @@ from src.wording import counted, percent
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """`fixed` images the new run alone has right, `broken` ones the old run alone; `p` is McNemar's exact test."""
+    """`fixed` images the new run alone has right, `broken` ones the old run alone.
+
+    `p` is McNemar's exact test, of images in groups that belong together the same over the groups.
+    """
 
     split: str
     num_images: int
+    num_groups: int
     new_acc: float
     old_acc: float
     fixed: int
@@ -50,10 +54,11 @@ class Contest:
     @property
     def numbers(self) -> str:
         """The outcome in numbers."""
+        test = "McNemar" if self.num_groups == self.num_images else f"over {counted(self.num_groups, 'group')}"
         return (
             f"{percent(self.new_acc)} against {percent(self.old_acc)} of {counted(self.num_images, 'image')} of "
             f"{self.split}, {self.fixed:,} right that were wrong and {self.broken:,} wrong that were right, "
-            f"p = {probability(self.p)} (McNemar)"
+            f"p = {probability(self.p)} ({test})"
         )
 
 
@@ -64,15 +69,16 @@ def contest(new: Run, old: Run, cfg: CompareConfig) -> Contest:
         ValueError: one was not scored on the split, or they have no image in common.
     """
     answers = answers_of([old, new], cfg.split)
-    change = answers.of([new]) - answers.of([old])
+    change, differences = answers.of([new]) - answers.of([old]), answers.differences([new], [old])
     return Contest(
         split=cfg.split,
         num_images=len(change),
+        num_groups=len(differences.sums),
         new_acc=float(np.mean(answers.of([new]))),
         old_acc=float(np.mean(answers.of([old]))),
         fixed=int((change > 0).sum()),
         broken=int((change < 0).sum()),
-        p=paired.sign_test(change, resamples=cfg.resamples, seed=cfg.seed),
+        p=paired.sign_test(differences),
         level=cfg.level,
         notes=answers.notes,
     )

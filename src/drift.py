@@ -1,10 +1,12 @@
 """Whether what comes to a model differs from what it was tested on: a verdict for each measure and for the classes.
 
-Numbers are compared by the two-sample test of Kolmogorov and Smirnov, predicted classes by the chi-squared test. An
-alarm needs both a chance below the level, after Holm's correction over all measures, and a distance worth telling: in
-many images the smallest difference is no chance.
+Numbers are compared by the two-sample test of Kolmogorov and Smirnov, predicted classes by the chi-squared statistic,
+whose chance is that among answers and reference exchanged at random: its usual approximation fails where classes are
+many and rare. An alarm needs both a chance below the level, after Holm's correction over all measures, and a distance
+worth telling: in many images the smallest difference is no chance.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -17,8 +19,11 @@ from src.paired import holm
 from src.reference import PREDICTED, Reference
 
 CLASSES = "predicted classes"
-LEAST_EXPECTED = 5.0
-"""Images of a class in each of the two below which the chi-squared test is not to be trusted (Cochran, 1954)."""
+EXCHANGES, AT_ONCE = 2000, 500
+"""Most exchanges at random where the level asks for no more of them, and how many are drawn together."""
+
+ENOUGH = 50
+"""Exchanges as far apart as what came after which its chance is known well enough (Besag and Clifford, 1991)."""
 
 Status = Literal["alike", "drift", "too few", "not a number"]
 WORST_FIRST: tuple[Status, ...] = ("drift", "not a number", "too few", "alike")
@@ -74,10 +79,11 @@ def overall(found: Sequence[Verdict]) -> Status:
 def _of_numbers(reference: Reference, came: pd.DataFrame, name: str, cfg: MonitorConfig) -> Verdict:
     from scipy.stats import ks_2samp
 
-    now, before = numbers_of(came, name), numbers_of(reference.table, name)
-    if len(came) < cfg.least or len(reference.table) < cfg.least:
+    tables = (reference.table, came)
+    before, now = numbers = [numbers_of(table, name) for table in tables]
+    if min(map(len, tables)) < cfg.least:
         return Verdict(measure=name, status="too few")
-    if len(now) < cfg.least or len(before) < cfg.least:
+    if any(len(those) < max(cfg.least, len(table) / 2) for those, table in zip(numbers, tables, strict=True)):
         return Verdict(measure=name, status="not a number")
     result = ks_2samp(before, now)
     return Verdict(
@@ -91,20 +97,18 @@ def _of_numbers(reference: Reference, came: pd.DataFrame, name: str, cfg: Monito
 
 
 def _of_classes(reference: Reference, came: pd.DataFrame, cfg: MonitorConfig) -> Verdict:
-    from scipy.stats import chi2_contingency
-
     if len(came) < cfg.least or len(reference.table) < cfg.least:
         return Verdict(measure=CLASSES, status="too few")
     counts = np.stack([_counts(table[PREDICTED], reference.class_names) for table in (reference.table, came)])
     shares = counts / counts.sum(axis=1, keepdims=True)
-    pooled = _without_rare(counts)
-    chance = float(chi2_contingency(pooled).pvalue) if pooled.shape[1] > 1 else 1.0
+    # so many that the least chance is below the level after Holm's correction
+    most = max(EXCHANGES, math.ceil(2 * (len(reference.measures) + 1) / (cfg.level or 1)))
     commonest = int(shares[0].argmax())
     return Verdict(
         measure=CLASSES,
         status="alike",
         distance=float(np.abs(shares[0] - shares[1]).sum() / 2),
-        chance=chance,
+        chance=_chance(*counts, most=most),
         before=float(shares[0, commonest]),
         now=float(shares[1, commonest]),
     )
@@ -117,16 +121,22 @@ def numbers_of(table: pd.DataFrame, name: str) -> np.ndarray:
     return found
 
 
-def _without_rare(counts: np.ndarray) -> np.ndarray:
-    """Counts of shape (2, classes) in which the classes too rare for the test, which wants large counts, are one."""
-    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
-    rare = expected.min(axis=0) < LEAST_EXPECTED
-    pooled: np.ndarray = np.concatenate([counts[:, ~rare], counts[:, rare].sum(axis=1, keepdims=True)], axis=1)
-    return pooled[:, pooled.sum(axis=0) > 0]
+def _chance(before: np.ndarray, now: np.ndarray, *, most: int) -> float:
+    """Of a chi-squared statistic as large where the images of both counts are dealt anew, up to `most` times."""
+    total = (before + now)[before + now > 0]
+    # with these sums given, the statistic rises with the sum of squares over the totals
+    least = (now[before + now > 0] ** 2 / total).sum() * (1 - 1e-12)
+    rng = np.random.default_rng(0)
+    reached = drawn = 0
+    while reached < ENOUGH and drawn < most:
+        dealt = rng.multivariate_hypergeometric(total, now.sum(), size=AT_ONCE, method="marginals")
+        reached += int(((dealt**2 / total).sum(axis=1) >= least).sum())
+        drawn += AT_ONCE
+    return (1 + reached) / (1 + drawn)
 
 
 def _counts(names: "pd.Series[Any]", class_names: list[str]) -> np.ndarray:
-    return names.value_counts().reindex(class_names, fill_value=0).to_numpy(dtype=np.float64)
+    return names.value_counts().reindex(class_names, fill_value=0).to_numpy(dtype=np.int64)
 
 
 def _judged(verdict: Verdict, chance: float, cfg: MonitorConfig) -> Verdict:

@@ -60,15 +60,20 @@ class ClassSums:
         return cls(np.diag(counts), counts.sum(axis=1), counts.sum(axis=0))
 
 
+def class_figures(sums: ClassSums) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, NaN where undefined; shape as the sums."""
+    with np.errstate(invalid="ignore"):
+        return {
+            "precision": sums.hits / sums.predicted,
+            "recall": sums.hits / sums.support,
+            "f1": 2 * sums.hits / (sums.predicted + sums.support),
+        }
+
+
 def per_class(counts: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall, F1 and support of each class from a confusion matrix; 0 where undefined."""
     sums = ClassSums.of(counts)
-    return {
-        "precision": sums.hits / np.maximum(sums.predicted, 1),
-        "recall": sums.hits / np.maximum(sums.support, 1),
-        "f1": 2 * sums.hits / np.maximum(sums.predicted + sums.support, 1),
-        "support": sums.support,
-    }
+    return {name: np.nan_to_num(values) for name, values in class_figures(sums).items()} | {"support": sums.support}
 
 
 def from_sums(sums: ClassSums) -> dict[str, np.ndarray]:

@@ -1,38 +1,50 @@
-"""Whether two models differ on the same images, or only by chance: tests and intervals of paired answers.
-
-A difference is an array with a number for each image: by how much more often the first model is right on it. For single
-runs that is 1, 0 or -1; over repetitions with several seeds it is a difference of shares.
-"""
+"""Whether two models differ on the same images, or only by chance: tests and intervals of paired answers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 SIDES = 2
 
 
-def sign_test(differences: np.ndarray, *, resamples: int, seed: int) -> float:
+@dataclass(frozen=True)
+class Differences:
+    """By how much more often the first of two models is right, in whole numbers, as shares of seeds have no exact ones.
+
+    A row for each group of images that belong together: `sums` over its images, and how many they are in `sizes`. An
+    image that the first model is always right on and the second one never counts `unit`.
+    """
+
+    sums: np.ndarray
+    sizes: np.ndarray
+    unit: int
+
+    @property
+    def mean(self) -> float:
+        """The difference of the shares of right answers."""
+        return float(self.sums.sum() / (self.unit * self.sizes.sum()))
+
+
+def sign_test(differences: Differences) -> float:
     """Probability of so large a mean difference where both models are equally good.
 
-    Under that hypothesis each image's difference might as well have the other sign. For single runs this is McNemar's
-    exact test (McNemar, 1947); for shares the signs are drawn `resamples` times.
+    Under that hypothesis each group's difference might as well have the other sign. Exact, to about 1e-12; for single
+    runs on images without groups it is McNemar's exact test (McNemar, 1947).
     """
-    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
-    if len(sizes) < SIDES:
-        return _exact(int((differences > 0).sum()), int(counts.sum()))
-    rng = np.random.default_rng(seed)
-    # the sum over k images of one size with random signs is size * (2 * Binomial(k, 1/2) - k)
-    sums = sum(
-        size * (2 * rng.binomial(count, 0.5, resamples) - count) for size, count in zip(sizes, counts, strict=True)
-    )
-    reached = np.abs(sums) >= abs(differences.sum()) - 1e-9
-    return float((1 + reached.sum()) / (1 + resamples))
-
-
-def _exact(wins: int, decided: int) -> float:
-    from scipy.stats import binomtest
-
-    return float(binomtest(wins, decided).pvalue) if decided else 1.0
+    sums = differences.sums[differences.sums != 0]
+    reached = abs(int(sums.sum()))
+    if not reached:
+        return 1.0
+    sizes, counts = np.unique(np.abs(sums), return_counts=True)
+    furthest = int(sizes @ counts)
+    # the chances of all sums with signs at random, by the Fourier transform of their distribution
+    angles = np.arange(furthest + 1) * (2 * np.pi / (2 * furthest + 1))
+    wave = np.ones(furthest + 1)
+    for size, count in zip(sizes, counts, strict=True):
+        wave *= np.cos(size * angles) ** count
+    chances = np.fft.irfft(wave, 2 * furthest + 1)[reached : furthest + 1]
+    return float(np.clip(SIDES * chances.sum(), 0, 1))
 
 
 def seed_test(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -55,13 +67,14 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> float | None:
     return float(2 * t.sf(abs(few[0] - float(np.mean(many))) / spread, len(many) - 1))
 
 
-def difference_interval(differences: np.ndarray, *, level: float, resamples: int, seed: int) -> tuple[float, float]:
-    """Bootstrap interval of the mean difference over images (Efron, 1979), by percentiles."""
-    values, counts = np.unique(differences, return_counts=True)
-    # resampling images is drawing how often each value comes
+def difference_interval(differences: Differences, *, level: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Bootstrap interval of the mean difference over images, drawn in whole groups (Efron, 1979), by percentiles."""
+    rows = np.column_stack([differences.sums, differences.sizes])
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    # resampling groups is drawing how often each kind of them comes
     drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), resamples)
-    means = drawn @ values / counts.sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    sums, sizes = (drawn @ kinds).T
+    low, high = np.quantile(sums / (differences.unit * sizes), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -76,7 +89,22 @@ def mean_interval(values: Sequence[float], *, level: float) -> tuple[float, floa
     return max(0.0, mean - spread), min(1.0, mean + spread)
 
 
-def share_interval(share: float, number: int, *, level: float) -> tuple[float, float]:
+def num_alone(shares: np.ndarray, groups: np.ndarray) -> float:
+    """How many images without groups would tell as much of their mean share (Kish, 1965); at most as many as there are.
+
+    Args:
+        shares: of right answers, for each image, 0 to 1.
+        groups: the number of the group of each image, 0 and on.
+    """
+    share, num_groups = float(shares.mean()), int(groups.max()) + 1
+    if num_groups in (1, len(shares)):
+        return num_groups
+    apart = np.bincount(groups, weights=shares - share)
+    variance = (apart**2).sum() / len(shares) ** 2 * num_groups / (num_groups - 1)
+    return min(len(shares), share * (1 - share) / variance) if variance > 0 else num_groups
+
+
+def share_interval(share: float, number: float, *, level: float) -> tuple[float, float]:
     """Interval of a share measured on so many images (Wilson, 1927)."""
     from scipy.stats import norm
 

@@ -1,7 +1,7 @@
 """What `metrics.json` says of each split: figures with intervals, the gap to train, calibration, abstention."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from src.abstention import answers, risk_coverage, threshold_for
 from src.artifacts import Predictions
 from src.bootstrap import intervals
 from src.calibration import at_temperature, reliability
-from src.config_predict import PredictConfig
+from src.config_predict import BootstrapConfig, PredictConfig
 
 TRAIN, VAL = "train", "val"
 
@@ -33,8 +33,8 @@ def scorecard(splits: Mapping[str, Predictions], cfg: PredictConfig, temperature
     for name, (labels, probs) in labelled.items():
         figures = metrics.evaluate(labels, probs, splits[name].class_names)
         figures["calibrated"] = _calibrated(labels, probs, temperature)
-        figures["interval"] = {} if name == TRAIN else intervals(labels, probs, cfg.bootstrap)
         figures["interval_level"] = cfg.bootstrap.level
+        _add_intervals(figures, splits[name], cfg.bootstrap)
         found[name] = figures
     _add_gaps(found)
     _add_abstention(found, labelled, cfg.target_risk)
@@ -51,6 +51,16 @@ def _calibrated(labels: np.ndarray, probs: np.ndarray, temperature: float | None
         "loss": metrics.log_loss(labels, mended),
         "brier": float(metrics.brier_scores(labels, mended).mean()),
     }
+
+
+def _add_intervals(figures: dict[str, Any], split: Predictions, cfg: BootstrapConfig) -> None:
+    """Those of the split and of each class; none of train."""
+    resamples = 0 if split.split == TRAIN else cfg.resamples
+    groups = None if split.groups is None else split.groups[split.labels >= 0]
+    found = intervals(*split.known, replace(cfg, resamples=resamples), groups=groups)
+    figures["interval"] = found.figures
+    for row, interval in zip(figures["per_class"].values(), found.per_class, strict=True):
+        row["interval"] = interval
 
 
 def _add_gaps(found: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The images that all compared runs were scored on, and which of them each run answers rightly."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,25 +8,37 @@ import numpy as np
 import pandas as pd
 
 from src.artifacts import Predictions
+from src.paired import Differences
 from src.runs import Run
 from src.wording import counted, listed
-
-DIGITS = 9
 
 
 @dataclass(frozen=True)
 class Answers:
-    """`correct` has a row per image and a column per run's folder; `notes` are sentences on what was left out."""
+    """`correct` has a row per image and a column per run's folder, `groups` the number of each image's group, 0 and on.
+
+    `notes` are sentences on what was left out, and on groups.
+    """
 
     split: str
     correct: pd.DataFrame
+    groups: np.ndarray
     notes: list[str]
 
     def of(self, runs: Sequence[Run]) -> np.ndarray:
         """Share of these runs that are right, for each image."""
-        share = self.correct[[run.place for run in runs]].to_numpy(dtype=np.float64).mean(axis=1)
-        # equal shares of different numbers of runs are to be equal numbers
-        return share.round(DIGITS)
+        return self._counts(runs) / len(runs)
+
+    def differences(self, first: Sequence[Run], second: Sequence[Run]) -> Differences:
+        """By how much more often the first runs are right than the second ones."""
+        unit = math.lcm(len(first), len(second))
+        ahead = self._counts(first) * (unit // len(first)) - self._counts(second) * (unit // len(second))
+        sums = np.bincount(self.groups, weights=ahead).astype(np.int64)
+        return Differences(sums, np.bincount(self.groups), unit)
+
+    def _counts(self, runs: Sequence[Run]) -> np.ndarray:
+        """How many of these runs are right on each image."""
+        return self.correct[[run.place for run in runs]].to_numpy(dtype=np.int64).sum(axis=1)
 
 
 def answers_of(runs: Sequence[Run], split: str) -> Answers:
@@ -46,9 +59,10 @@ def answers_of(runs: Sequence[Run], split: str) -> Answers:
     _check_classes(found)
     tables = {place: _labelled(predictions) for place, predictions in found.items()}
     labels, notes = _common(tables, split)
-    notes += _other_data(runs)
+    groups = _groups(found, labels.index)
+    notes += _in_groups(groups) + _other_data(runs)
     correct = {place: table["pred"].reindex(labels.index) == labels for place, table in tables.items()}
-    return Answers(split, pd.DataFrame(correct), notes)
+    return Answers(split, pd.DataFrame(correct), groups, notes)
 
 
 def _labelled(predictions: Predictions) -> pd.DataFrame:
@@ -102,6 +116,24 @@ def _common(tables: Mapping[str, pd.DataFrame], split: str) -> "tuple[pd.Series[
     if not agreed.any():
         raise ValueError(f"no image of {split} has the same label in all runs: give runs of the same data")
     return labels[shared[agreed]], notes
+
+
+def _groups(found: Mapping[str, Predictions], ids: pd.Index) -> np.ndarray:
+    """The number of each image's group, by the first run that tells it; each image is one of its own if none does."""
+    told = next((predictions for predictions in found.values() if predictions.groups is not None), None)
+    if told is None:
+        return np.arange(len(ids))
+    return pd.factorize(pd.Series(told.groups, index=told.ids)[ids])[0]
+
+
+def _in_groups(groups: np.ndarray) -> list[str]:
+    num_groups = int(groups.max()) + 1
+    if num_groups == len(groups):
+        return []
+    return [
+        f"The {counted(len(groups), 'image')} are of {counted(num_groups, 'group')} that belong together: tests, and "
+        "intervals over images, take each group as a whole."
+    ]
 
 
 def _other_data(runs: Sequence[Run]) -> list[str]:

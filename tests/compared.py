@@ -1,6 +1,7 @@
 """Finished runs written without training: a record, predictions and metrics, for all that compares them."""
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,12 @@ def right_on(share: float, number: int, *, seed: int = 0) -> np.ndarray:
 def write_run(
     place: str, hits: np.ndarray | None, *overrides: str, ids: list[str] | None = None, **facts: Any
 ) -> RunFolder:
-    """A run in `place` whose test images are answered rightly where `hits` says; not scored where it is None."""
+    """A run in `place` whose test images are answered rightly where `hits` says; not scored where it is None.
+
+    `facts` are those of its record, and the `groups` of the images.
+    """
     folder = RunFolder(Path(place))
+    groups = facts.pop("groups", None)
     digest = facts.pop("data_digest", DIGEST)
     checkpoint = f"{abs(hash(place)):064x}"[-64:]
     record = {
@@ -70,7 +75,7 @@ def write_run(
     (folder.checkpoint("best") / "model.safetensors").write_bytes(b"w" * 2**20)
     if hits is not None:
         predictions = predicted(hits, ids=ids, class_names=record["class_names"], checkpoint=checkpoint)
-        predictions.save(folder.predictions / "test.parquet")
+        replace(predictions, groups=groups).save(folder.predictions / "test.parquet")
         found = evaluate(predictions.labels, predictions.probs, predictions.class_names)
         # further keys are no splits
         write_json(folder.metrics, {"test": found, "temperature": 1.5})

@@ -166,8 +166,9 @@ def test_an_absent_or_damaged_manifest_names_the_verb_to_run(tmp_path, name):
 # predictions
 
 
-def test_predictions_come_back_as_they_were_saved(tmp_path):
-    saved = predictions()
+@pytest.mark.parametrize("groups", [None, np.array([0, 1, 0])])
+def test_predictions_come_back_as_they_were_saved(tmp_path, groups):
+    saved = predictions(groups=groups)
     saved.save(tmp_path / "predictions" / "test.parquet")
     loaded = Predictions.load(tmp_path / "predictions" / "test.parquet")
     assert loaded.probs.dtype == np.float32
@@ -191,7 +192,8 @@ def test_the_table_of_predictions_is_read_by_people():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"ids": ["a", "b"]}, "predictions of test: ids, paths, labels and probs differ in length"),
+        ({"ids": ["a", "b"]}, "predictions of test: ids, paths, labels, probs and groups differ in length"),
+        ({"groups": np.array([0, 1])}, "predictions of test: ids, paths, labels, probs and groups differ in length"),
         ({"class_names": ["cat", "dog", "cow"]}, r"\(3, 2\) probs for 3 classes"),
         ({"class_names": ["cat", "cat"]}, "class names must differ and not be empty"),
         ({"class_names": ["cat", ""]}, "class names must differ and not be empty"),

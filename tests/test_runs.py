@@ -5,17 +5,18 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from src.champion import Champion, current, run_folder
 from src.files import write_json
-from src.layout import CHAMPION_FILE
+from src.layout import CHAMPION_FILE, RunFolder
 from src.models.promote import promote
-from src.runs import chosen, everywhere, in_service
+from src.runs import chosen, everywhere, in_service, load
 from src.visualization.list_runs import list_runs
 from src.visualization.why import why
-from tests.compared import config_tree, right_on, write_run
+from tests.compared import config_tree, predicted, right_on, write_run
 from tests.test_docs import dictionary
 
 NUMBER = 300
@@ -190,6 +191,17 @@ def test_a_worse_run_is_refused_with_the_numbers_unless_forced(cfg):
     assert current().reason.endswith("(compare.force=true)")
 
 
+def test_a_run_is_judged_by_groups_of_images_where_there_are(cfg):
+    groups = np.arange(NUMBER) // 30
+    hits = right_on(0.9, NUMBER)
+    write_run("models/runs/a", hits, groups=groups)
+    promote(cfg(), ["a"])
+    # worse on all images of three groups and on no other: three signs may well be chance
+    write_run("models/runs/b", hits & (groups >= 3), groups=groups)
+    promote(cfg(), ["b"])
+    assert current().reason.endswith("81 wrong that were right, p = 0.25 (over 10 groups)")
+
+
 def test_a_run_of_other_images_is_refused_unless_forced(cfg):
     write_run("models/runs/a", right_on(0.9, 30))
     write_run("models/runs/b", right_on(0.9, 30), ids=[f"x/{number}" for number in range(30)])
@@ -222,6 +234,28 @@ def test_a_champion_whose_weights_have_changed_is_not_followed(cfg):
         run_folder("champion")
 
 
+def score_last(folder: RunFolder, hits: np.ndarray) -> str:
+    """The digest of another checkpoint of the run, which its predictions are of from now on."""
+    digest = "e" * 64
+    write_json(folder.checkpoint("last") / "model.json", {"sha256": digest})
+    predicted(hits, checkpoint=digest).save(folder.predictions / "test.parquet")
+    return digest
+
+
+def test_a_champion_scored_with_another_checkpoint_since_is_not_compared_with(cfg):
+    folder = write_run("models/runs/a", right_on(0.95, NUMBER))
+    promote(cfg(), ["a"])
+    best = current().checkpoint
+    score_last(folder, right_on(0.7, NUMBER))
+    write_run("models/runs/b", right_on(0.8, NUMBER))
+    way_out = r"src.models.predict_model run_dir=models/runs/a predict.checkpoint=best .*; compare.force=true promotes"
+    # neither a run that is worse than what was promoted, nor its own other checkpoint
+    for name in ("b", "a"):
+        with pytest.raises(ValueError, match=rf"a are of another checkpoint than was promoted; run: .* {way_out}"):
+            promote(cfg(), [name])
+        assert (current().run, current().checkpoint) == ("models/runs/a", best)
+
+
 def test_the_pipeline_s_run_is_kept_as_a_copy(cfg):
     write_run("models/pipeline", right_on(0.8, 30))
     promote(cfg(), ["models/pipeline"])
@@ -244,6 +278,15 @@ def test_a_damaged_champion_file_is_named_by_all_that_read_it(content, told):
     for read in (current, lambda: run_folder("champion"), lambda: in_service([])):
         with pytest.raises(ValueError, match=rf"models/champion.json {told}.*remove it and promote again"):
             read()
+
+
+def test_the_copy_of_the_pipeline_s_run_has_the_predictions_of_the_checkpoint_that_was_promoted(cfg):
+    folder = write_run("models/pipeline", right_on(0.8, 30))
+    promote(cfg(), ["models/pipeline"])
+    digest = score_last(folder, right_on(0.9, 30))
+    promote(cfg(), ["models/pipeline"])
+    assert current().checkpoint == digest
+    assert load(run_folder("champion")).predictions("test").checkpoint == digest
 
 
 @pytest.mark.parametrize("module", ["src.visualization.compare", "src.models.promote", "src.visualization.why"])

@@ -44,6 +44,27 @@ def test_train_has_no_interval_no_gap_and_no_threshold():
     assert found["test"]["interval"]["acc"]["low"] < found["test"]["acc"] < found["test"]["interval"]["acc"]["high"]
 
 
+def test_each_class_has_its_intervals_but_on_train():
+    found = scorecard(splits("train", "test"), CFG, None)
+    row = found["test"]["per_class"]["bee"]
+    for name in ("precision", "recall", "f1"):
+        assert row["interval"][name]["low"] < row[name] < row["interval"][name]["high"]
+    assert found["train"]["per_class"]["bee"]["interval"] == {}
+
+
+def test_images_of_one_group_are_drawn_together():
+    given = split("test")
+    # the right answers are one group and the wrong ones the other, and some images of both have no label
+    labels = np.where(np.arange(200) < 20, -1, given.labels)
+    grouped = replace(given, labels=labels, groups=(given.preds == given.labels).astype(int))
+    alone, together = (
+        scorecard({"test": each}, CFG, None)["test"]["interval"]["acc"]
+        for each in (replace(grouped, groups=None), grouped)
+    )
+    assert 0 < alone["low"] < alone["high"] < 1
+    assert (together["low"], together["high"]) == (0, 1)
+
+
 def test_the_gap_is_what_train_is_ahead():
     found = scorecard(splits("train", "test"), CFG, None)
     for key, gap in found["test"]["gap"].items():

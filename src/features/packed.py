@@ -1,11 +1,12 @@
 """Splits as packed uint8 pixels: a few large files that are memory-mapped, in place of many small ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.lib.format import open_memmap
 
 from src.files import read_json, write_json
@@ -17,7 +18,8 @@ SHARD_BYTES = 2**31
 class PackedSplit:
     """One split: `images[i]` is uint8 of shape (size, size, 3), `labels[i]` is -1 where there is none.
 
-    `digest` is the manifest's: it says which data the pixels came from.
+    `digest` is the manifest's: it says which data the pixels came from. `groups[i]` is a number that images share which
+    belong together, by the manifest; None where that was not kept.
     """
 
     name: str
@@ -27,6 +29,7 @@ class PackedSplit:
     paths: list[str]
     class_names: list[str]
     digest: str
+    groups: np.ndarray | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the promises.
@@ -72,7 +75,16 @@ class PackedSplit:
             labels = np.load(folder / "labels.npy")
         except (ValueError, OSError, EOFError) as error:
             raise ValueError(f"{folder} is damaged ({error}); run build_features again") from None
-        return cls(folder.name, shards, labels, facts["ids"], facts["paths"], facts["class_names"], facts["digest"])
+        return cls(
+            name=folder.name,
+            shards=shards,
+            labels=labels,
+            ids=facts["ids"],
+            paths=facts["paths"],
+            class_names=facts["class_names"],
+            digest=facts["digest"],
+            groups=np.array(facts["groups"], dtype=np.int64) if "groups" in facts else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,7 @@ def part_of(split: PackedSplit, rows: np.ndarray) -> PartOfSplit:
         paths=[split.paths[row] for row in rows],
         class_names=split.class_names,
         digest=split.digest,
+        groups=None if split.groups is None else split.groups[rows],
         rows=rows,
     )
 
@@ -142,11 +155,16 @@ class SplitWriter:
         self._shards[position // self._per_shard][position % self._per_shard] = pixels
 
     def finish(self, rows: Mapping[str, Sequence[Any]], *, class_names: Sequence[str], digest: str) -> None:
-        """Write labels and index, once every place has its pixels; `rows` has the columns id, path and label."""
+        """Write labels and index, once every place has its pixels.
+
+        `rows` has the columns id, path and label, and group where it is known which images belong together.
+        """
         for shard in self._shards:
             shard.flush()
         np.save(self.folder / "labels.npy", np.asarray(rows["label"], dtype=np.int64))
         facts = {"ids": list(rows["id"]), "paths": list(rows["path"]), "class_names": list(class_names)}
+        if "group" in rows:
+            facts["groups"] = pd.factorize(np.asarray(rows["group"], dtype=object))[0].tolist()
         write_json(self.folder / "index.json", facts | {"digest": digest, "size": self.size})
 
 
@@ -159,7 +177,7 @@ def write_split(
     class_names: Sequence[str],
     digest: str,
 ) -> None:
-    """Write a split whose `rows` have the columns id, path and label.
+    """Write a split whose `rows` have the columns that `SplitWriter.finish` tells of.
 
     `images` yields (position, pixels) in any order and must cover every position once.
     """

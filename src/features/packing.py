@@ -88,7 +88,7 @@ def _pack(manifest: Manifest, preprocess: Preprocess, *, folder: Path, max_pixel
         split, position = places[name]
         writers[split].put(position, pixels)
     for split, writer in writers.items():
-        columns = {column: list(rows[split][column]) for column in ("id", "path", "label")}
+        columns = {column: list(rows[split][column]) for column in ("id", "path", "label", "group")}
         writer.finish(columns, class_names=manifest.class_names, digest=manifest.digest())
 
 

@@ -41,7 +41,7 @@ def regroup(packed: Path, manifest: Manifest, features: FeaturesConfig, *, folde
             if name in same:
                 _link_split(packed / name, fresh / name, digest=facts["digest"])
             else:
-                columns = {column: list(wanted[column]) for column in ("id", "path", "label")}
+                columns = {column: list(wanted[column]) for column in ("id", "path", "label", "group")}
                 _copy_rows(sources, columns, folder=fresh / name, facts=facts)
         counts = {name: len(wanted) for name, wanted in rows.items()}
         mean, std = channel_statistics(PackedSplit.load(fresh / "train"))

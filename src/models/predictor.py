@@ -42,6 +42,7 @@ def predict_split(trained: TrainedModel, split: PackedSplit, runtime: Runtime, *
         class_names=trained.class_names,
         split=split.name,
         checkpoint=trained.facts.sha256,
+        groups=split.groups,
     )
 
 

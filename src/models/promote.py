@@ -32,7 +32,7 @@ def promote(cfg: Config, words: list[str]) -> None:
     digest = scored_checkpoint(run, cfg.compare.split)
     champion = current()
     reason = "the first champion" if champion is None else judged(run, champion, cfg.compare)
-    kept = lasting(run)
+    kept = lasting(run, digest=digest, split=cfg.compare.split)
     Champion(
         run=kept.path.as_posix(),
         run_id=run.record.run_id,
@@ -75,7 +75,7 @@ def judged(run: Run, champion: Champion, cfg: CompareConfig) -> str:
         ValueError: it is worse, or cannot be compared, and `compare.force` is not set.
     """
     try:
-        found = contest(run, load(champion.folder), cfg)
+        found = contest(run, scored_champion(champion, cfg.split), cfg)
     except ValueError as error:
         if not cfg.force:
             raise ValueError(
@@ -87,6 +87,22 @@ def judged(run: Run, champion: Champion, cfg: CompareConfig) -> str:
     return told(found, champion) + (" (compare.force=true)" if found.is_worse else "")
 
 
+def scored_champion(champion: Champion, split: str) -> Run:
+    """The champion's run, where its predictions are of the checkpoint that was promoted.
+
+    Raises:
+        ValueError: they are of another one, which may be better or worse.
+    """
+    run = load(champion.folder)
+    predictions = run.predictions(split)
+    if predictions is not None and predictions.checkpoint != champion.checkpoint:
+        raise ValueError(
+            f"the predictions in {run.place} are of another checkpoint than was promoted; run: python -m "
+            f"src.models.predict_model run_dir={run.place} predict.checkpoint=best (or last, if that is the champion)"
+        )
+    return run
+
+
 FORCE = "compare.force=true promotes it all the same"
 
 
@@ -95,12 +111,16 @@ def told(found: Contest, champion: Champion) -> str:
     return f"against the champion {champion.run} it is {found.outcome}: {found.numbers}"
 
 
-def lasting(run: Run) -> RunFolder:
-    """The run's folder; of the pipeline's run, which the next `make train` overwrites, a copy below models/runs."""
+def lasting(run: Run, *, digest: str, split: str) -> RunFolder:
+    """The run's folder; of the pipeline's run, which the next `make train` overwrites, a copy below models/runs.
+
+    A copy from before is taken where its predictions are of the checkpoint with this digest too.
+    """
     if run.folder.path.resolve() != PIPELINE_RUN.resolve():
         return run.folder
     kept = RunFolder(RUNS_DIR / run.record.run_id)
-    if not kept.path.exists():
+    before = load(kept).predictions(split) if kept.path.exists() else None
+    if before is None or before.checkpoint != digest:
         with whole_folder(kept.path) as fresh:
             shutil.copytree(
                 run.folder.path, fresh, dirs_exist_ok=True, ignore=shutil.ignore_patterns("resume", "wandb")

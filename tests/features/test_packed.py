@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from src.features import packed
-from src.features.packed import PackedSplit
+from src.features.packed import PackedSplit, part_of
 from tests.features.conftest import pack
 
 
@@ -32,3 +34,9 @@ def test_pixels_without_their_labels_are_refused(packed_split, tmp_path):
     np.save(tmp_path / "train" / "labels.npy", np.zeros(3, dtype=np.int64))
     with pytest.raises(ValueError, match="differ in length"):
         PackedSplit.load(tmp_path / "train")
+
+
+def test_data_packed_before_groups_were_kept_has_none(packed_split):
+    assert packed_split.groups is None
+    part = part_of(replace(packed_split, groups=np.arange(30) // 2), np.array([4, 5, 9]))
+    assert part.groups.tolist() == [2, 2, 4]

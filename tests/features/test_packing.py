@@ -65,6 +65,15 @@ def test_every_split_holds_its_own_images_in_the_order_of_their_ids(tmp_path, ar
         assert greys.tolist() == [20 * int(name[-6:-4]) for name in found.ids]
 
 
+def test_images_that_belong_together_share_a_number(tmp_path, archive, files):
+    manifest = manifest_of(files, archive)
+    groups = ["of two" if name[-6:-4] in ("02", "06") else name for name in manifest.table["id"]]
+    manifest = replace(manifest, table=manifest.table.assign(group=groups))
+    found = packed(manifest, tmp_path / "packed")
+    assert found["test"].groups.tolist() == [0, 0, 1]
+    assert found["train"].groups.tolist() == [0, 1, 2]
+
+
 def test_a_compressed_archive_is_unpacked_once_for_all_splits(tmp_path, archive, files, monkeypatch):
     opened = []
 

@@ -63,6 +63,7 @@ def test_regrouped_splits_are_what_build_features_makes_of_the_same_manifest(pac
         ours, theirs = PackedSplit.load(NEW / name), PackedSplit.load(PACKED_DIR / name)
         assert (ours.ids, ours.paths, ours.digest) == (theirs.ids, theirs.paths, theirs.digest)
         assert (ours.labels == theirs.labels).all()
+        assert (ours.groups == theirs.groups).all()
         assert (ours.gather(np.arange(len(ours))) == theirs.gather(np.arange(len(theirs)))).all()
     assert load_statistics(NEW, cfg.data, cfg.features) == load_statistics(PACKED_DIR, cfg.data, cfg.features)
 

@@ -55,6 +55,18 @@ def test_every_split_is_scored_and_the_metrics_are_those_of_its_predictions(trai
     assert (rows["actual"] == rows["predicted"]).mean() == pytest.approx(found["test"]["acc"])
 
 
+def test_groups_of_the_packed_images_make_intervals_as_wide_as_they_are(trained, config):
+    predict_model(config(RUN))
+    alone = json.loads(trained.metrics.read_text())["test"]["interval"]["loss"]
+    index = PACKED_DIR / "test" / "index.json"
+    facts = read_json(index, made_by="")
+    groups = [number // 8 for number in np.argsort(np.argsort(facts["paths"])).tolist()]
+    write_json(index, facts | {"groups": groups})
+    predict_model(config(RUN))
+    assert Predictions.load(trained.predictions / "test.parquet").groups.tolist() == groups
+    assert json.loads(trained.metrics.read_text())["test"]["interval"]["loss"] != alone
+
+
 def test_train_is_scored_without_augmentation_unless_it_is_not_wanted(trained, config):
     predict_model(config(RUN))
     found = json.loads(trained.metrics.read_text())

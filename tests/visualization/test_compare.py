@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from src.paired import mean_interval
 from src.runs import chosen, load
 from src.visualization.compare import compare
 from src.visualization.comparing.comparison import compared
+from src.visualization.comparing.figures import drawings
 from src.visualization.comparing.groups import grouped
+from src.visualization.comparing.tables import cost_text
 from src.visualization.comparing.verdicts import verdicts
 from tests.compared import config_tree, right_on, write_cost, write_run
 from tests.test_docs import dictionary
@@ -125,6 +128,81 @@ def test_a_difference_between_repetitions_must_hold_over_seeds_too(settings):
     # over images alone it would be far below
     assert pair.p > 0.2
     assert pair.is_noise
+
+
+def test_seeds_that_agree_make_no_interval_narrower_than_the_images_do(settings):
+    for seed in (0, 1, 2):
+        write_run(f"models/runs/a{seed}", right_on(1.0, 20), "model=resnet18", f"train.seed={seed}")
+        write_run(f"models/runs/b{seed}", right_on(0.2 * seed, NUMBER), "model=vgg11_bn", f"train.seed={seed}")
+    (row,) = [row for row in comparison(settings(), "models/runs").rows if row.name == "resnet18"]
+    assert row.interval == (pytest.approx(0.8389, abs=1e-4), pytest.approx(1.0))
+    write_run("models/runs/a3", right_on(0.5, 20), "model=resnet18", "train.seed=3")
+    (wider,) = [row for row in comparison(settings(), "models/runs").rows if row.name == "resnet18"]
+    assert wider.interval == mean_interval(wider.by_seed, level=0.95)
+
+
+def test_seeds_in_different_numbers_that_sum_to_the_same_are_the_same(settings):
+    # shares of 2 and of 3 seeds have no exact decimals: 12 images ahead by a third against 4 behind by two
+    for seed in range(3):
+        hits = right_on(0.5, 100)
+        hits[:16] = [seed != 0] * 12 + [seed == 0] * 4
+        write_run(f"models/runs/a{seed}", hits, "model=resnet18", f"train.seed={seed}")
+    for seed in range(2):
+        hits = right_on(0.5, 100)
+        hits[:16] = [seed == 0] * 12 + [True] * 4
+        write_run(f"models/runs/b{seed}", hits, "model=vgg11_bn", f"train.seed={seed}")
+    answers = comparison(settings(), "models/runs").answers
+    first, second = (
+        [run for run in map(load, chosen(["models/runs"], least=1)) if run.folder.name[0] == name] for name in "ab"
+    )
+    found = answers.differences(first, second)
+    assert (found.unit, found.sums[:16].tolist()) == (6, [1] * 12 + [-4] * 4)
+    assert (found.sums[16:] == 0).all()
+
+
+def test_images_in_groups_are_tested_by_their_groups_and_this_is_said(settings):
+    hits, groups = right_on(0.8, NUMBER), np.arange(NUMBER) // 30
+    # ahead on all images of four groups, behind on none: of images certain, of groups not
+    worse = hits & ~(groups < 4)
+    write_run("models/runs/a", hits, "model=resnet18", groups=groups)
+    write_run("models/runs/b", worse, "model=vgg11_bn", groups=groups)
+    found = comparison(settings(), "models/runs")
+    (pair,) = found.pairs
+    assert pair.p == pytest.approx(2 * 0.5**4)
+    assert pair.is_noise
+    assert pair.wins == (hits & (groups < 4)).sum()
+    said = "The 600 images are of 20 groups that belong together: tests, and intervals over images, take each group as"
+    assert said in " ".join(verdicts(found))
+    for name, one in (("a", hits), ("b", worse)):
+        write_run(f"models/runs/{name}", one, f"model={'resnet18' if name == 'a' else 'vgg11_bn'}")
+    apart = comparison(settings(), "models/runs")
+    assert apart.pairs[0].p < 1e-6
+    for row, single in zip(found.rows, apart.rows, strict=True):
+        assert row.interval[1] - row.interval[0] >= single.interval[1] - single.interval[0]
+    assert found.rows[1].interval[0] < apart.rows[1].interval[0] - 0.05
+
+
+def test_what_training_of_a_soup_took_is_not_known_from_its_own_record(settings):
+    write_three()
+    soup = {"seconds": 1.0, "images_per_s": 0.0, "facts": {"soup": {"method": "greedy", "runs": []}}}
+    write_run("models/runs/soup", right_on(0.95, NUMBER), "model=resnet18", **soup)
+    found = comparison(settings(), "models/runs")
+    (row,) = [row for row in found.rows if row.group.runs[0].folder.name == "soup"]
+    assert (row.train_s, row.train_images_per_s, row.train_mib) == (None, None, None)
+    assert row not in found.front(lambda row: row.train_s)
+    assert cost_text(row, "train_s") == "not measured"
+    assert set(drawings(found)) == {"accuracies", "latency", "training"}
+    assert set(drawings(comparison(settings(), "soup"))) == {"accuracies"}
+
+
+def test_weights_that_were_trained_are_not_told_as_all_there_are(settings):
+    # a probe trains its head alone
+    write_run("models/runs/probe", right_on(0.9, 60), "model=resnet18", num_params=77)
+    (row,) = comparison(settings(), "probe").rows
+    assert cost_text(row, "num_params") == "not measured"
+    write_cost(load(chosen(["probe"], least=1)[0]).folder, latency_ms=1.0, num_params=11_000_000)
+    (row,) = comparison(settings(), "probe").rows
+    assert cost_text(row, "num_params") == "11.00 M"
 
 
 def test_many_comparisons_of_equal_models_find_no_winner(settings):

@@ -54,6 +54,14 @@ def test_page_is_whole_shows_the_figures_of_the_run_and_needs_no_network(read, c
     assert not parsed.found("link")
 
 
+def test_figures_of_a_class_have_their_intervals_below_them(read):
+    _, parsed = read()
+    row = read_json(RUN.metrics, made_by="predict_model")["test"]["per_class"]["cross"]
+    low, high = (100 * row["interval"]["recall"][end] for end in ("low", "high"))
+    assert f"{100 * row['recall']:.1f} {low:.1f} to {high:.1f}" in parsed.text
+    assert "below the first three their 95 % intervals, from resamples" in parsed.text
+
+
 def test_page_tells_where_the_result_comes_from(read):
     _, parsed = read()
     for fact in (

@@ -33,6 +33,18 @@ def test_all_splits_stand_side_by_side_with_the_gap_to_train(evidence_of):
     assert " to " in accuracy["cells"][2].interval
 
 
+def test_a_gap_is_positive_where_train_is_better_whichever_way_a_figure_goes(evidence_of):
+    evidence = evidence_of(scores_train=True)
+    better = {"acc": 0.9, "loss": 0.25, "brier": 0.1, "ece": 0.01, "aurc": 0.02, "mcc": 0.8}
+    worse = {"acc": 0.8, "loss": 0.75, "brier": 0.3, "ece": 0.03, "aurc": 0.05, "mcc": 0.7}
+    evidence.metrics["train"] |= better
+    evidence.metrics["test"] |= worse
+    gaps = {row["name"]: row["gap"] for row in figure_table(evidence)["rows"]}
+    told = {"Accuracy": "+10.0", "Log loss": "+0.500", "Brier score": "+0.200", "Calibration error": "+0.020"}
+    told |= {"Area under risk-coverage": "+0.030", "Matthews correlation": "+0.100"}
+    assert {name: gaps[name] for name in told} == told
+
+
 def test_without_train_there_is_no_gap(evidence_of):
     table = figure_table(evidence_of())
     assert table["splits"] == ["val", "test"]
@@ -101,7 +113,11 @@ def test_the_calibration_panel_has_the_calibrated_curve_only_where_there_is_a_te
     assert "calibrated" not in [line.get_label() for line in plain.axes[0].lines]
 
 
-def test_the_risk_panel_ends_at_the_share_of_mistakes(evidence_of):
+def test_the_risk_panel_ends_at_the_share_of_mistakes_and_its_area_is_the_figure_told(evidence_of):
     evidence = evidence_of()
     curve = PANELS["abstention"](evidence, PRINT).axes[0].lines[0]
     assert np.asarray(curve.get_ydata())[-1] == pytest.approx(1 - evidence.metrics["test"]["acc"])
+    # as it is drawn, corners included
+    x, y = curve.get_path().vertices.T
+    assert x[0] == 0
+    assert np.trapezoid(y, x) == pytest.approx(evidence.metrics["test"]["aurc"])

@@ -95,6 +95,7 @@ def slice_table(predictions: Predictions, split: PackedSplit, names: list[str]) 
                     paths=[predictions.paths[row] for row in np.flatnonzero(here)],
                     labels=predictions.labels[here],
                     probs=predictions.probs[here],
+                    groups=None,
                 )
                 rows.append({"split": split.name, "slice": name, "group": group} | _figures(part))
     columns = ["split", "slice", "group", "num_images", "acc", "loss", "ece"]
@@ -164,7 +165,7 @@ def _thirds(values: np.ndarray, names: tuple[str, str, str]) -> list[str]:
 
 def _part(split: PackedSplit, rows: np.ndarray, pixels: np.ndarray) -> PackedSplit:
     ids, paths = ([names[row] for row in rows] for names in (split.ids, split.paths))
-    return replace(split, shards=[pixels], labels=split.labels[rows], ids=ids, paths=paths)
+    return replace(split, shards=[pixels], labels=split.labels[rows], ids=ids, paths=paths, groups=None)
 
 
 def _figures(predictions: Predictions) -> dict[str, Any]:

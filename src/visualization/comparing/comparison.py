@@ -18,21 +18,20 @@ from src.visualization.comparing.groups import Group, grouped
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A group's figures. `interval` is over seeds where there are several, else over images.
+    """A group's figures. `interval` is over images, widened to that over seeds where there are several.
 
-    `train_s` and `train_images_per_s` are means over the runs, `train_mib` the most of them; `cost` is None where no
-    run of the group was measured.
+    `train_s` and `train_images_per_s` are means over the runs, `train_mib` the most of them; None of soups, which are
+    made of the training of other runs. `cost` is None where no run of the group was measured.
     """
 
     group: Group
     acc: float
     interval: tuple[float, float]
     by_seed: list[float]
-    num_params: int
     checkpoint_bytes: int | None
-    train_s: float
-    train_images_per_s: float
-    train_mib: float
+    train_s: float | None
+    train_images_per_s: float | None
+    train_mib: float | None
     cost: CostRecord | None
 
     @property
@@ -121,22 +120,28 @@ def compared(runs: Sequence[Run], cfg: CompareConfig, settings: ReportConfig) ->
 
 def _row(group: Group, answers: Answers, cfg: CompareConfig) -> Row:
     by_seed = [float(answers.of([run]).mean()) for run in group.runs]
-    acc = float(np.mean(by_seed))
-    over_images = paired.share_interval(acc, len(answers.correct), level=cfg.level)
-    records = [run.record for run in group.runs]
+    trained = [run.record for run in group.runs if "soup" not in run.record.facts]
     cost = next((run.cost for run in group.runs if run.cost is not None), None)
     return Row(
         group=group,
-        acc=acc,
-        interval=paired.mean_interval(by_seed, level=cfg.level) or over_images,
+        acc=float(np.mean(by_seed)),
+        interval=_interval(group, by_seed, answers, cfg),
         by_seed=by_seed,
-        num_params=records[0].num_params if cost is None else cost.num_params,
         checkpoint_bytes=next((size for run in group.runs if (size := _weights_bytes(run))), None),
-        train_s=float(np.mean([record.seconds for record in records])),
-        train_images_per_s=float(np.mean([record.images_per_s for record in records])),
-        train_mib=max(record.peak_mib for record in records),
+        train_s=float(np.mean([record.seconds for record in trained])) if trained else None,
+        train_images_per_s=float(np.mean([record.images_per_s for record in trained])) if trained else None,
+        train_mib=max((record.peak_mib for record in trained), default=None),
         cost=cost,
     )
+
+
+def _interval(group: Group, by_seed: Sequence[float], answers: Answers, cfg: CompareConfig) -> tuple[float, float]:
+    """Wilson's over images, and Student's over seeds taken in: seeds that agree say nothing of further images."""
+    shares = answers.of(group.runs)
+    number = paired.num_alone(shares, answers.groups)
+    low, high = paired.share_interval(float(shares.mean()), number, level=cfg.level)
+    over_seeds = paired.mean_interval(by_seed, level=cfg.level) or (low, high)
+    return min(low, over_seeds[0]), max(high, over_seeds[1])
 
 
 def _weights_bytes(run: Run) -> int | None:
@@ -149,7 +154,7 @@ def _weights_bytes(run: Run) -> int | None:
 def _pairs(rows: Sequence[Row], answers: Answers, cfg: CompareConfig) -> list[Pair]:
     """A test for each two rows, the more accurate first; the smallest probability first."""
     found = list(combinations(rows, 2))
-    tests = [_tested(first, second, answers, cfg) for first, second in found]
+    tests = [_tested(first, second, answers) for first, second in found]
     raised = paired.holm([p for p, _ in tests])
     pairs = [
         _pair(one, two, answers, cfg, tested=(p, over_seeds, corrected))
@@ -158,27 +163,27 @@ def _pairs(rows: Sequence[Row], answers: Answers, cfg: CompareConfig) -> list[Pa
     return sorted(pairs, key=lambda pair: pair.p)
 
 
-def _tested(first: Row, second: Row, answers: Answers, cfg: CompareConfig) -> tuple[float, bool]:
+def _tested(first: Row, second: Row, answers: Answers) -> tuple[float, bool]:
     """The probability, and whether seeds had a say in it: a difference has to hold over images and over seeds."""
-    differences = answers.of(first.group.runs) - answers.of(second.group.runs)
-    over_images = paired.sign_test(differences, resamples=cfg.resamples, seed=cfg.seed)
+    over_images = paired.sign_test(answers.differences(first.group.runs, second.group.runs))
     over_seeds = paired.seed_test(first.by_seed, second.by_seed)
     return max(over_images, over_seeds or 0.0), over_seeds is not None
 
 
 def _pair(first: Row, second: Row, answers: Answers, cfg: CompareConfig, *, tested: tuple[float, bool, float]) -> Pair:
-    differences = answers.of(first.group.runs) - answers.of(second.group.runs)
+    differences = answers.differences(first.group.runs, second.group.runs)
+    ahead = answers.of(first.group.runs) - answers.of(second.group.runs)
     are_single = len(first.by_seed) == len(second.by_seed) == 1
     p, over_seeds, corrected = tested
     return Pair(
         first=first.group,
         second=second.group,
-        difference=float(differences.mean()),
+        difference=differences.mean,
         interval=paired.difference_interval(differences, level=cfg.level, resamples=cfg.resamples, seed=cfg.seed),
         p=p,
         corrected=corrected,
         over_seeds=over_seeds,
-        wins=int((differences > 0).sum()) if are_single else None,
-        losses=int((differences < 0).sum()) if are_single else None,
+        wins=int((ahead > 0).sum()) if are_single else None,
+        losses=int((ahead < 0).sum()) if are_single else None,
         level=cfg.level,
     )

@@ -78,7 +78,7 @@ def by_share(comparison: Comparison, theme: Theme) -> Figure:
 
 
 def by_training(comparison: Comparison, theme: Theme) -> Figure:
-    """Accuracy against the time of training; the line joins settings that no other one beats in both."""
+    """Accuracy against the time of training, but for soups; the line joins settings that no other one beats in both."""
     return _against(comparison, theme, lambda row: row.train_s, what="training, s")
 
 
@@ -140,4 +140,6 @@ def drawings(comparison: Comparison) -> dict[str, Draw]:
         found = {"share": by_share} | found
     if all(row.latency_ms is None for row in comparison.rows):
         del found["latency"]
+    if all(row.train_s is None for row in comparison.rows):
+        del found["training"]
     return found

@@ -22,7 +22,8 @@ COLUMNS: dict[str, Cell] = {
     "acc_low": lambda row: row.interval[0],
     "acc_high": lambda row: row.interval[1],
     "seeds": lambda row: len(row.by_seed),
-    "num_params": lambda row: row.num_params,
+    # a record counts the weights that were trained: of a probe the head alone
+    "num_params": lambda row: row.cost and row.cost.num_params,
     "macs": lambda row: row.cost and row.cost.macs,
     "checkpoint_mib": lambda row: None if row.checkpoint_bytes is None else row.checkpoint_bytes / MIB,
     "train_s": lambda row: row.train_s,

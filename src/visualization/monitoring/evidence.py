@@ -56,7 +56,7 @@ class Watched:
             "alike": f"{images}: no measure differs from {self.reference.split}",
             "drift": f"{images}: {listed(names)} {differs} from {self.reference.split}",
             "too few": f"{images}, {tested:,} of {self.reference.split}: too few to tell (monitor.least)",
-            "not a number": f"{images}: a measure has no numbers to compare",
+            "not a number": f"{images}: a measure has too few numbers to compare",
             OTHER_MODEL: f"the log has {counted(self.num_others, 'answer')}, all of another checkpoint than {self.run} "
             "has: name the run that answered, or start the service again",
         }[self.status]

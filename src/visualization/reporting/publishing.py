@@ -9,6 +9,7 @@ import pandas as pd
 from src.config import RunConfig
 from src.layout import RunFolder
 from src.tracking import open_views
+from src.trees import flat
 from src.visualization.reporting.evidence import Evidence, confusion_of, mistakes_of
 
 
@@ -47,7 +48,7 @@ def tables_of(evidence: Evidence) -> dict[str, pd.DataFrame]:
     counts, names = confusion_of(scored), np.array(scored.class_names)
     labels, preds = np.nonzero(counts)
     confusion = {"label": names[labels], "prediction": names[preds], "images": counts[labels, preds]}
-    classes = [{"class": name, **figures} for name, figures in scores["per_class"].items()]
+    classes = [{"class": name, **flat(figures)} for name, figures in scores["per_class"].items()]
     wrong = mistakes_of(scored)[: evidence.settings.num_mistakes]
     columns = ["id", "label", "pred", "prob", "label_prob"]
     mistakes = [{name: getattr(mistake, name) for name in columns} for mistake in wrong]

@@ -26,6 +26,7 @@ NUMBERS = {
     "aurc": "Area under risk-coverage",
 }
 ROWS = SHARES | NUMBERS
+LOWER_IS_BETTER = ("loss", "brier", "ece", "aurc")
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,12 @@ def abstention_text(evidence: Evidence) -> str:
 
 
 def _gap(metrics: Mapping[str, Any], name: str, scored: str | None) -> str:
-    """By how much train is ahead of the scored split, with its sign."""
+    """By how much train is better than the scored split, with its sign."""
     if scored is None or "train" not in metrics:
         return ""
     ahead, behind = metrics["train"].get(name), metrics[scored].get(name)
     if ahead is None or behind is None:
         return ""
+    if name in LOWER_IS_BETTER:
+        ahead, behind = behind, ahead
     return f"{100 * (ahead - behind):+.1f}" if name in SHARES else f"{ahead - behind:+.3f}"

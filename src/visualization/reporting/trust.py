@@ -49,7 +49,9 @@ def abstention(evidence: Evidence, theme: Theme) -> Figure:
         return _empty(figure, theme)
     axes = figure.subplots()
     curve = risk_coverage(*scored.known)
-    axes.plot(curve.coverage, curve.risk, color=theme.first, drawstyle="steps-post", label="surest first")
+    # as the area under it is summed: each risk holds from the point before to its own
+    coverage, risk = np.append(0, curve.coverage), np.append(curve.risk[0], curve.risk)
+    axes.plot(coverage, risk, color=theme.first, drawstyle="steps-pre", label="surest first")
     axes.axhline(curve.risk[-1], color=theme.quiet, linewidth=1, linestyle=(0, (3, 3)), label="in any order")
     told = (evidence.scores or {}).get("abstention", {})
     if told.get("risk") is not None:
