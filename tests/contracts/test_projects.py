@@ -60,6 +60,9 @@ def test_the_head_of_a_preset_states_source_command_and_what_was_measured(path: 
     head = lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]
     for word in ("source", "command", "measured"):
         assert any(line.startswith(f"# {word}: ") for line in head), f"configs/{path}.yaml: no {word}"
+    told = "".join(head).partition("# measured: ")[2]
+    assert re.search(r"0\.\d{4}", told), f"configs/{path}.yaml: no figure"
+    assert re.search(r"n=\d", told), f"configs/{path}.yaml: not of how many runs"
 
 
 @pytest.mark.parametrize("name", PROJECTS)

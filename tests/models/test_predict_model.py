@@ -94,13 +94,14 @@ def test_tables_of_the_test_split_are_those_of_its_predictions(trained, config):
     assert risks["risk"].iloc[-1] == pytest.approx(1 - found["acc"])
 
 
-def test_a_test_split_without_labels_leaves_empty_tables(trained, config):
+def test_where_no_test_image_has_a_label_the_tables_are_of_val(trained, config):
     labels = PACKED_DIR / "test" / "labels.npy"
     np.save(labels, np.full_like(np.load(labels), -1))
     predict_model(config(RUN))
     assert list(json.loads(trained.metrics.read_text())) == ["train", "val"]
     for name in ("confusion", "reliability", "risk_coverage"):
-        assert len(pd.read_csv(trained.predictions / f"{name}.csv")) == 0
+        assert len(pd.read_csv(trained.predictions / f"{name}.csv")) > 0
+    assert len(pd.read_csv(trained.predictions / "confusion.csv")) == len(PackedSplit.load(PACKED_DIR / "val"))
 
 
 def test_packed_and_raw_images_give_the_same_probabilities(trained, config):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from src.config import Config
 from src.cost_record import CostRecord
 from src.layout import RunFolder
-from src.models.checkpoint import load_facts
 from src.models.children import run_on_words
 
 log = logging.getLogger(__name__)
@@ -54,6 +53,8 @@ def show(runs: Sequence[RunFolder], *, name: str, held: int | None) -> dict[str,
 
 def _is_measured(cfg: Config, run: RunFolder) -> bool:
     """Whether the costs that are there are of the weights that are there."""
+    from src.models.checkpoint import load_facts
+
     if not run.cost.exists():
         return False
     return CostRecord.load(run.cost).checkpoint == load_facts(run.checkpoint(cfg.predict.checkpoint)).sha256
